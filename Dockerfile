@@ -1,0 +1,29 @@
+FROM python:3.13-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/seatsvc
+COPY requirements/serve.txt requirements/
+RUN /opt/seatsvc/bin/pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: \
+    --requirement requirements/serve.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY sql sql
+COPY seatsvc seatsvc
+# The bytecode is made here, since the file system is read-only later. What only builds, goes.
+RUN /opt/seatsvc/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
+    && /opt/seatsvc/bin/pip uninstall --yes hatchling editables trove-classifiers pip
+
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title="seatsvc" \
+      org.opencontainers.image.description="Seat reservation over HTTP" \
+      org.opencontainers.image.licenses="MIT"
+ENV PATH=/opt/seatsvc/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+COPY --from=build /opt/seatsvc /opt/seatsvc
+WORKDIR /tmp
+USER 10001:10001
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
+ENTRYPOINT ["seatsvc", "serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -1,0 +1,5 @@
+"""The seat reservation service."""
+
+from importlib.metadata import version
+
+__version__ = version("seatsvc")

@@ -1,0 +1,1 @@
+"""HTTP: the only place besides app.py that knows of it."""

@@ -1,0 +1,84 @@
+"""For operators: is it alive, is it ready, how is it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from seatsvc import __version__, db
+from seatsvc.api.deps import State, StateDep
+from seatsvc.api.problems import answers
+from seatsvc.errors import Unavailable
+from seatsvc.scripts import RedisDown
+
+router = APIRouter()
+SQL = db.queries("db")
+
+Status = Literal["pass", "warn", "fail"]
+
+
+class Health(BaseModel):
+    """The state of the service and of what it depends on."""
+
+    status: Status
+    version: str
+    checks: dict[str, list[dict[str, Any]]]
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["pass"] = "pass"
+
+
+@router.get("/livez")
+async def livez() -> Alive:
+    """The process can answer. Touches nothing."""
+    return Alive()
+
+
+@router.get("/readyz", responses=answers(Unavailable))
+async def readyz(parts: StateDep) -> Alive:
+    """PostgreSQL answers and its migrations are current. Redis may be down."""
+    if await db.pending(parts["database"]):
+        raise Unavailable("The database's migrations are not current. Run: seatsvc migrate")
+    return Alive()
+
+
+@router.get("/health", response_model=Health, responses={503: {"model": Health}})
+async def health(parts: StateDep) -> Response:
+    """How the service and its dependencies are. Redis down is `warn`, PostgreSQL down `fail`."""
+    postgresql, redis = await asyncio.gather(_postgresql(parts), _redis(parts))
+    status: Status = postgresql["status"] if postgresql["status"] == "fail" else redis["status"]
+    checks = {"postgresql": [postgresql], "redis": [redis]}
+    body = Health(status=status, version=__version__, checks=checks).model_dump_json()
+    headers = {"Cache-Control": "no-store"}
+    return Response(body, 503 if status == "fail" else 200, headers, "application/health+json")
+
+
+async def _postgresql(parts: State) -> dict[str, Any]:
+    check = await _timed(parts["database"].only(SQL["ping"]), "fail")
+    return {**check, "pool": parts["database"].usage()}
+
+
+async def _redis(parts: State) -> dict[str, Any]:
+    check = await _timed(parts["redis"].ping(), "warn")
+    return {**check, "breaker": "open" if parts["redis"].breaker.open else "closed"}
+
+
+async def _timed(call: Awaitable[object], when_down: Status) -> dict[str, Any]:
+    started_at, status = time.perf_counter(), "pass"
+    try:
+        await call
+    except (Unavailable, RedisDown):
+        status = when_down
+    ms = round((time.perf_counter() - started_at) * 1000, 2)
+    return {
+        "componentType": "datastore",
+        "status": status,
+        "observedValue": ms,
+        "observedUnit": "ms",
+    }

@@ -1,0 +1,174 @@
+"""Errors as RFC 9457 problem documents, and the limit on a body's size."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from seatsvc.errors import (
+    Invalid,
+    MalformedBody,
+    MethodNotAllowed,
+    NotAuthenticated,
+    NotFound,
+    PayloadTooLarge,
+    ServiceError,
+)
+from seatsvc.telemetry import request_id
+
+BODY_MAX_BYTES = 64 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class Problem(BaseModel):
+    """An error. Branch on `code`, which is stable."""
+
+    type: str = Field(examples=["urn:seatsvc:problem:not_found"])
+    title: str = Field(examples=["Not found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["There is no seat 81."])
+    code: str = Field(examples=["not_found"])
+    request_id: str = Field(examples=["5f1d7c0a9be34d1c"])
+
+
+def answers(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """What the OpenAPI document says of a route's errors."""
+    by_status: dict[int | str, list[str]] = {}
+    for error in errors:
+        by_status.setdefault(error.status, []).append(f"`{error.code}`: {error.__doc__}")
+    return {
+        status: {
+            "description": "  \n".join(texts),
+            "content": {"application/problem+json": {"schema": _PROBLEM_REF}},
+        }
+        for status, texts in by_status.items()
+    }
+
+
+_PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
+
+
+def problem(error: ServiceError, headers: Mapping[str, str] | None = None) -> Response:
+    """The response for an error."""
+    body = {
+        "type": f"urn:seatsvc:problem:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "request_id": request_id.get(),
+        **error.extras,
+    }
+    return Response(
+        json.dumps(body, separators=(",", ":")),
+        error.status,
+        {**(headers or {}), **_headers(error)},
+        "application/problem+json",
+    )
+
+
+def _headers(error: ServiceError) -> dict[str, str]:
+    headers = {"Cache-Control": "no-store"}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, NotAuthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app a problem document."""
+    app.exception_handler(ServiceError)(_service_error)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(HTTPException)(_http_exception)
+    app.exception_handler(Exception)(_unexpected)
+    framework_openapi = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = framework_openapi()
+        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return document
+
+    vars(app)["openapi"] = openapi
+
+
+async def _service_error(_: Request, error: ServiceError) -> Response:
+    return problem(error)
+
+
+async def _invalid(_: Request, error: RequestValidationError) -> Response:
+    found = error.errors()
+    if any(each["type"] == "json_invalid" for each in found):
+        return problem(MalformedBody())
+    places = [{"at": _place(each["loc"]), "message": _message(each)} for each in found]
+    first = places[0]
+    return problem(Invalid(f"{first['at']}: {first['message']}", errors=places))
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    return ".".join(part if isinstance(part, str) else f"[{part}]" for part in loc)
+
+
+def _message(each: Mapping[str, Any]) -> str:
+    return str(each["msg"]).removeprefix("Value error, ")
+
+
+async def _http_exception(_: Request, error: HTTPException) -> Response:
+    return problem(_KINDS.get(error.status_code, ServiceError)(), error.headers)
+
+
+# What the framework raises on its own.
+_KINDS = {
+    kind.status: kind
+    for kind in (MalformedBody, NotAuthenticated, NotFound, MethodNotAllowed, PayloadTooLarge)
+} | {400: MalformedBody}
+
+
+async def _unexpected(_: Request, error: Exception) -> Response:
+    log.error("unexpected error", exc_info=error)
+    return problem(ServiceError())
+
+
+class BodyLimit:
+    """Refuses bodies over 64 KiB, chunked ones too, before anything reads them whole."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+        elif _declared_length(scope) > BODY_MAX_BYTES:
+            await problem(PayloadTooLarge())(scope, receive, send)
+        else:
+            await self._app(scope, _limited(receive), send)
+
+
+def _declared_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _limited(receive: Receive) -> Receive:
+    taken = 0
+
+    async def receive_limited() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > BODY_MAX_BYTES:
+            raise HTTPException(PayloadTooLarge.status)
+        return message
+
+    return receive_limited

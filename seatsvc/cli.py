@@ -1,0 +1,232 @@
+"""The command line: serve, local, migrate, create-admin."""
+
+import argparse
+import asyncio
+import getpass
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from seatsvc import __version__, app, local, settings, telemetry
+from seatsvc.db import MigrationError
+from seatsvc.errors import ServiceError
+from seatsvc.settings import Settings, SettingsError
+
+GRACE_S = 8
+SECRET_BYTES = 48
+SERVER_OPTIONS: dict[str, Any] = {
+    "loop": "uvloop",
+    "http": "httptools",
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    "timeout_graceful_shutdown": GRACE_S,
+}
+
+SCREEN = """
+seatsvc {version} is ready. Stop it with Ctrl-C; its data stays in {data}.
+
+  API documentation  {url}/docs
+  Free seats         {url}/seats
+  Health             {url}/health
+{admin}
+Register, log in, and book seat 1:
+
+  curl -s {url}/auth/register -H 'Content-Type: application/json' -d '{user}'
+  TOKEN=$(curl -s {url}/auth/login -H 'Content-Type: application/json' -d '{user}' | \
+sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
+  curl -s {url}/bookings -H "Authorization: Bearer $TOKEN" \
+-H 'Content-Type: application/json' -d '{{"seat_id": 1}}'
+"""
+USER = '{"username": "alice", "password": "correct horse battery"}'
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command; exits with 2 and one line when it cannot be done."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (SettingsError, MigrationError, ServiceError, local.LocalError) as error:
+        print(f"seatsvc: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="seatsvc",
+        description="The seat reservation service.",
+        epilog="Settings come from the environment or from a .env file: see README.md.",
+    )
+    parser.add_argument("--version", action="version", version=f"seatsvc {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_local(_command(commands, "local", run_local, LOCAL_HELP))
+    _add_serve(_command(commands, "serve", run_serve, SERVE_HELP))
+    _command(commands, "migrate", run_migrate, MIGRATE_HELP)
+    admin = _command(commands, "create-admin", run_create_admin, ADMIN_HELP)
+    admin.add_argument("--username", default="admin", help="default: admin")
+    return parser
+
+
+LOCAL_HELP = "run everything here: a PostgreSQL and a Redis of its own, and a demo event"
+SERVE_HELP = "run the service on the servers that DATABASE_URL and REDIS_URL name"
+MIGRATE_HELP = "bring the database at DATABASE_URL up to date, and end"
+ADMIN_HELP = "create an admin; asks for the password, or takes SEATSVC_ADMIN_PASSWORD"
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], text: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text + ".")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port; 0 takes a free one (%(default)s)"
+    )
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    _add_address(parser)
+    parser.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
+
+
+def _add_local(parser: argparse.ArgumentParser) -> None:
+    _add_address(parser)
+    parser.add_argument(
+        "--data", type=Path, default=Path(".local"), help="where the data lives (%(default)s)"
+    )
+    parser.add_argument("--no-demo", action="store_true", help="make no demo event")
+    parser.add_argument(
+        "--die-with-parent", action="store_true", help="stop when the process that started it ends"
+    )
+
+
+def run_serve(arguments: argparse.Namespace) -> None:
+    """Serve from the environment's PostgreSQL and Redis."""
+    telemetry.configure_logging()
+    asyncio.run(_prepare(settings.load()))
+    uvicorn.run(
+        "seatsvc.app:create_app",
+        factory=True,
+        host=arguments.host,
+        port=arguments.port,
+        workers=arguments.workers,
+        **SERVER_OPTIONS,
+    )
+
+
+def run_migrate(_: argparse.Namespace) -> None:
+    """Apply the pending migrations."""
+    prepared = asyncio.run(_prepare(settings.load(demo=False)))
+    print("Applied: " + ", ".join(prepared.migrations) if prepared.migrations else "Up to date.")
+
+
+def run_create_admin(arguments: argparse.Namespace) -> None:
+    """Create one more admin."""
+    current = settings.load()
+    given = current.admin_password
+    password = given.get_secret_value() if given else getpass.getpass("Password: ")
+    asyncio.run(_create_admin(current, arguments.username, password))
+    print(f"Created the admin {arguments.username}.")
+
+
+def run_local(arguments: argparse.Namespace) -> None:
+    """Serve from servers of our own, which end with us, however we end."""
+    if arguments.die_with_parent:
+        local.die_with_parent()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    listener = _listen(arguments.host, arguments.port)
+    with local.servers(arguments.data, _report) as servers:
+        password = secrets.token_urlsafe(12)
+        current = settings.load(
+            database_url=servers.database_url,
+            redis_url=servers.redis_url,
+            jwt_secret=_local_secret(arguments.data),
+            demo=not arguments.no_demo,
+            admin_username="admin",
+            admin_password=password,
+        )
+        prepared = asyncio.run(_prepare(current))
+        admin = f"\n  Admin: admin, password {password} (shown only now)\n"
+        screen = SCREEN.format(
+            version=__version__,
+            url=_url(listener),
+            user=USER,
+            data=arguments.data,
+            admin=admin if prepared.admin_created else "",
+        )
+        config = uvicorn.Config(app.create_app(current), **SERVER_OPTIONS)
+        try:
+            LocalServer(config, screen).run(sockets=[listener])
+        except KeyboardInterrupt:
+            _report("Stopping")
+
+
+class LocalServer(uvicorn.Server):
+    """Prints its screen once it answers."""
+
+    def __init__(self, config: uvicorn.Config, screen: str) -> None:
+        super().__init__(config)
+        self._screen = screen
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            print(self._screen, flush=True)
+
+
+def _report(line: str) -> None:
+    print(line, flush=True)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise local.LocalError(
+            f"Cannot listen on {host}:{port}: {reason}. Does another seatsvc run already? If not, "
+            "choose another port: make run PORT=8001, or seatsvc local --port 0 for a free one."
+        ) from None
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _local_secret(data: Path) -> str:
+    file = data / "jwt_secret"
+    if not file.exists():
+        half_made = data / "jwt_secret.new"
+        half_made.touch(mode=0o600)
+        half_made.write_text(secrets.token_urlsafe(SECRET_BYTES))
+        half_made.rename(file)
+    return file.read_text()
+
+
+async def _prepare(current: Settings) -> app.Prepared:
+    async with app.wired(current) as state:
+        return await app.prepare(state)
+
+
+async def _create_admin(current: Settings, username: str, password: str) -> None:
+    async with app.wired(current) as state:
+        await app.prepare(state)
+        await state["accounts"].register(username, password, role="admin")

@@ -1,0 +1,260 @@
+"""PostgreSQL: the pool, the named queries in `sql/`, and the migrations."""
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NewType
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from seatsvc.errors import Unavailable
+from seatsvc.settings import Settings
+
+ACQUIRE_TIMEOUT_S = 1.0
+CONNECT_TIMEOUT_S = 2.0
+COMMAND_TIMEOUT_S = 2.5
+STATEMENT_TIMEOUT_MS = 1500
+LOCK_TIMEOUT_MS = 500
+START_PATIENCE_S = 30.0
+
+# The wheel carries sql/ inside the package; a checkout has it beside the package.
+_PACKAGE = Path(__file__).parent
+SQL = next(folder for folder in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if folder.is_dir())
+
+Query = NewType("Query", str)
+Connection = PoolConnectionProxy | asyncpg.Connection
+
+log = logging.getLogger(__name__)
+
+# Errors after which PostgreSQL may answer again soon, with nothing left half done.
+PASSING = (
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    OSError,
+    TimeoutError,
+)
+
+
+class MigrationError(Exception):
+    """The database and this version's migrations do not fit together."""
+
+
+@cache
+def queries(noun: str) -> dict[str, Query]:
+    """The named queries of `sql/<noun>.sql`. The only source of a Query."""
+    parts = re.split(r"^-- name: (\w+)\n", (SQL / f"{noun}.sql").read_text(), flags=re.MULTILINE)
+    return {name: Query(text) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+@contextmanager
+def unavailable_when_down() -> Iterator[None]:
+    """Turn what a sick or restarting PostgreSQL raises into Unavailable."""
+    try:
+        yield
+    except PASSING as error:
+        raise Unavailable("The database is not available. Try again in a moment.") from error
+
+
+class Database:
+    """A pool of connections. Every call takes one for as short as it can, and gives up in time.
+
+    Each raises Unavailable when PostgreSQL is away or no connection is free for a second.
+    """
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        # The pool itself does not serve its waiters in turn.
+        self._turns = asyncio.Semaphore(pool.get_max_size())
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for raw use: asyncpg's own errors pass through.
+
+        Raises Unavailable when none can be had.
+        """
+        with unavailable_when_down():
+            async with asyncio.timeout(ACQUIRE_TIMEOUT_S):
+                await self._turns.acquire()
+        try:
+            with unavailable_when_down():
+                connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+            try:
+                yield connection
+            finally:
+                await self._pool.release(connection)
+        finally:
+            self._turns.release()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """One transaction at READ COMMITTED."""
+        with unavailable_when_down():
+            async with self.connection() as connection, connection.transaction():
+                yield connection
+
+    async def fetch(self, query: Query, *args: object) -> list[asyncpg.Record]:
+        """All rows."""
+        with unavailable_when_down():
+            async with self.connection() as connection:
+                return await connection.fetch(query, *args)
+
+    async def fetchrow(self, query: Query, *args: object) -> asyncpg.Record | None:
+        """The first row, if any."""
+        with unavailable_when_down():
+            async with self.connection() as connection:
+                return await connection.fetchrow(query, *args)
+
+    async def one(self, query: Query, *args: object) -> asyncpg.Record:
+        """The only row."""
+        [row] = await self.fetch(query, *args)
+        return row
+
+    async def only(self, query: Query, *args: object) -> Any:
+        """The only value of the only row."""
+        return (await self.one(query, *args))[0]
+
+    async def execute(self, query: Query, *args: object) -> None:
+        """No rows."""
+        with unavailable_when_down():
+            async with self.connection() as connection:
+                await connection.execute(query, *args)
+
+    def usage(self) -> dict[str, int]:
+        """Connections open, idle, and allowed."""
+        size, idle = self._pool.get_size(), self._pool.get_idle_size()
+        return {"open": size, "idle": idle, "max": self._pool.get_max_size()}
+
+
+async def _keep_session(_: Connection) -> None:
+    """Our sessions hold no state, so that resetting them would only cost a round trip."""
+
+
+@asynccontextmanager
+async def connect(settings: Settings) -> AsyncIterator[Database]:
+    """Open the pool, and wait for a PostgreSQL that is still starting.
+
+    Raises Unavailable after 30 s.
+    """
+    pool = await _open_pool(settings)
+    try:
+        yield Database(pool)
+    finally:
+        await _close(pool)
+
+
+async def _open_pool(settings: Settings) -> asyncpg.Pool:
+    deadline = asyncio.get_running_loop().time() + START_PATIENCE_S
+    while True:
+        try:
+            return await asyncpg.create_pool(
+                settings.database_url.get_secret_value(),
+                min_size=1,
+                max_size=settings.pool_size,
+                reset=_keep_session,
+                statement_cache_size=settings.statement_cache,
+                max_inactive_connection_lifetime=0,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=COMMAND_TIMEOUT_S,
+                server_settings={
+                    "application_name": "seatsvc",
+                    "timezone": "UTC",
+                    "jit": "off",
+                    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                    "lock_timeout": str(LOCK_TIMEOUT_MS),
+                    "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
+                },
+            )
+        except PASSING as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise Unavailable(f"No PostgreSQL at DATABASE_URL: {error}") from error
+            log.warning("waiting for PostgreSQL: %s", type(error).__name__)
+            await asyncio.sleep(0.5)
+
+
+async def _close(pool: asyncpg.Pool) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), COMMAND_TIMEOUT_S)
+    except TimeoutError:
+        pool.terminate()
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A file of `sql/migrations/`, in dbmate's format."""
+
+    version: str
+    up: str
+    checksum: str
+
+
+@cache
+def migrations() -> tuple[Migration, ...]:
+    """All migrations, oldest first."""
+    return tuple(_read_migration(file) for file in sorted((SQL / "migrations").glob("*.sql")))
+
+
+def _read_migration(file: Path) -> Migration:
+    text = file.read_text()
+    up = text.partition("-- migrate:up")[2].partition("-- migrate:down")[0]
+    version = file.name.partition("_")[0]
+    return Migration(version, up, hashlib.sha256(text.encode()).hexdigest())
+
+
+async def pending(db: Database) -> list[Migration]:
+    """The migrations that this database still needs.
+
+    Raises MigrationError when one that ran was changed since, or is newer than this version.
+    """
+    sql = queries("db")
+    rows = await db.fetch(sql["get_migrations"]) if await db.only(sql["has_migrations"]) else []
+    applied = {row["version"]: row["checksum"] for row in rows}
+    for migration in migrations():
+        if applied.get(migration.version, migration.checksum) != migration.checksum:
+            raise MigrationError(
+                f"Migration {migration.version} was changed after it ran on this database. "
+                "Restore the file and put the change into a new migration."
+            )
+    return [migration for migration in migrations() if migration.version not in applied]
+
+
+@asynccontextmanager
+async def setup_lock(db: Database) -> AsyncIterator[None]:
+    """Only one process at a time sets up a database."""
+    sql = queries("db")
+    async with db.connection() as connection:
+        await connection.execute("set lock_timeout = 0; set statement_timeout = 0")
+        await connection.fetchval(sql["lock_setup"], timeout=START_PATIENCE_S)
+        try:
+            yield
+        finally:
+            await connection.fetchval(sql["unlock_setup"])
+            await connection.execute("reset lock_timeout; reset statement_timeout")
+
+
+async def migrate(db: Database) -> list[str]:
+    """Apply what is pending, each migration in its own transaction; their versions.
+
+    The caller holds the setup lock.
+    """
+    sql = queries("db")
+    await db.execute(sql["create_migrations"])
+    todo = await pending(db)
+    for migration in todo:
+        async with db.transaction() as connection:
+            await connection.execute("set local statement_timeout = 0")
+            await connection.execute(migration.up, timeout=None)
+            await connection.execute(sql["add_migration"], migration.version, migration.checksum)
+    return [migration.version for migration in todo]

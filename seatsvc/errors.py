@@ -1,0 +1,218 @@
+"""Everything that can go wrong for a client: one tree of code, status and title.
+
+The docstring of each class is its default `detail`. Clients branch on `code`, which is stable.
+"""
+
+from typing import Any, ClassVar
+
+
+class ServiceError(Exception):
+    """The service failed. The cause is in its log under this request's id."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self, detail: str | None = None, *, retry_after_s: int | None = None, **extras: Any
+    ) -> None:
+        self.detail = detail or type(self).__doc__ or self.title
+        self.retry_after_s = retry_after_s
+        self.extras = {name: value for name, value in extras.items() if value is not None}
+        super().__init__(self.detail)
+
+
+class Invalid(ServiceError):
+    """The request is not valid; `errors` says where."""
+
+    code = "invalid_request"
+    status = 422
+    title = "Invalid request"
+
+
+class MalformedBody(Invalid):
+    """The body could not be read as JSON."""
+
+    code = "malformed_body"
+    title = "Malformed body"
+
+
+class BadCursor(Invalid):
+    """cursor: use the `next_cursor` of an earlier answer as it is."""
+
+
+class MixedEvents(Invalid):
+    """The seats belong to different events. Book each event's seats on their own."""
+
+    code = "mixed_events"
+    title = "Seats of several events"
+
+
+class TicketTypeNotAllowed(Invalid):
+    """This ticket type is not sold for these seats."""
+
+    code = "ticket_type_not_allowed"
+    title = "Ticket type not allowed"
+
+
+class IdempotencyKeyReused(Invalid):
+    """This Idempotency-Key was used for another request. Use a new key for a new request."""
+
+    code = "idempotency_key_reused"
+    title = "Idempotency key reused"
+
+
+class NotAuthenticated(ServiceError):
+    """Log in first: send `Authorization: Bearer <access_token>`."""
+
+    code = "not_authenticated"
+    status = 401
+    title = "Not authenticated"
+
+
+class InvalidToken(NotAuthenticated):
+    """The token is not valid, or no longer. Log in again."""
+
+    code = "invalid_token"
+    title = "Invalid token"
+
+
+class InvalidCredentials(NotAuthenticated):
+    """The username or the password is wrong."""
+
+    code = "invalid_credentials"
+    title = "Invalid credentials"
+
+
+class NotFound(ServiceError):
+    """There is no such thing here, or it is not yours."""
+
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class MethodNotAllowed(ServiceError):
+    """This path does not take this method; `Allow` names those it takes."""
+
+    code = "method_not_allowed"
+    status = 405
+    title = "Method not allowed"
+
+
+class PayloadTooLarge(ServiceError):
+    """The body is larger than 64 KiB."""
+
+    code = "payload_too_large"
+    status = 413
+    title = "Payload too large"
+
+
+class Conflict(ServiceError):
+    """The request conflicts with the current state."""
+
+    code = "conflict"
+    status = 409
+    title = "Conflict"
+
+
+class UsernameTaken(Conflict):
+    """This username is taken."""
+
+    code = "username_taken"
+    title = "Username taken"
+
+
+class EmailTaken(Conflict):
+    """This e-mail address belongs to another account."""
+
+    code = "email_taken"
+    title = "E-mail taken"
+
+
+class IdempotencyInFlight(Conflict):
+    """A request with this Idempotency-Key is still running. Repeat it in a moment."""
+
+    code = "idempotency_in_flight"
+    title = "Idempotency key in flight"
+
+
+class AlreadyCancelled(Conflict):
+    """This booking is cancelled already."""
+
+    code = "already_cancelled"
+    title = "Already cancelled"
+
+
+class Busy(Conflict):
+    """Someone is at this very seat right now. Try again in a moment."""
+
+    code = "busy"
+    title = "Seat busy"
+
+
+class SeatTaken(Conflict):
+    """At least one of the seats is booked. Choose others."""
+
+    code = "seat_taken"
+    title = "Seat taken"
+
+
+class SeatHeld(Conflict):
+    """At least one of the seats is held by someone else. It may come free again."""
+
+    code = "seat_held"
+    title = "Seat held"
+
+
+class SeatBlocked(Conflict):
+    """At least one of the seats is not on sale."""
+
+    code = "seat_blocked"
+    title = "Seat not on sale"
+
+
+class UserLimitReached(Conflict):
+    """You would have more seats of this event than one person may have."""
+
+    code = "user_limit_reached"
+    title = "Seat limit reached"
+
+
+class DailyLimitReached(Conflict):
+    """You have made as many bookings for this event today (UTC) as one person may make."""
+
+    code = "daily_limit_reached"
+    title = "Daily limit reached"
+
+
+class SalesClosed(Conflict):
+    """This event is not on sale now."""
+
+    code = "sales_closed"
+    title = "Sales closed"
+
+
+class EventCancelled(Conflict):
+    """This event is cancelled."""
+
+    code = "event_cancelled"
+    title = "Event cancelled"
+
+
+class Unavailable(ServiceError):
+    """The service cannot do this right now. Nothing is lost: try again in a moment."""
+
+    code = "unavailable"
+    status = 503
+    title = "Unavailable"
+
+    def __init__(self, detail: str | None = None, *, retry_after_s: int = 1, **extras: Any) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s, **extras)
+
+
+def _tree(error: type[ServiceError]) -> list[type[ServiceError]]:
+    return [error, *(below for child in error.__subclasses__() for below in _tree(child))]
+
+
+BY_CODE = {error.code: error for error in reversed(_tree(ServiceError))}

@@ -1,0 +1,73 @@
+"""Batching where requests meet.
+
+Most of a call's cost is the client library's, not the server's, and one call can carry many
+requests. A lane runs whatever requests wait at this moment as one call. There is no timer: an
+idle lane starts at once, and while its calls run, the next batch gathers.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from seatsvc.errors import Unavailable
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Lane(Generic[Item, Result]):
+    """Calls `run` with the items that wait, in order; `run` returns one result for each.
+
+    A result that is an exception is raised for its own item only; if `run` itself raises, all
+    items of that batch fail with it. Whoever is cancelled while waiting cancels nobody else.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        calls_max: int = 2,
+        batch_max: int = 64,
+        waiting_max: int = 2000,
+    ) -> None:
+        self._run = run
+        self._calls_max = calls_max
+        self._batch_max = batch_max
+        self._waiting_max = waiting_max
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, item: Item) -> Result:
+        """Ride the next batch.
+
+        Raises Unavailable when too many wait already.
+        """
+        if len(self._waiting) >= self._waiting_max:
+            raise Unavailable("Too many requests wait already. Try again in a moment.")
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if len(self._calls) < self._calls_max:
+            call = asyncio.create_task(self._drain())
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+        return await future
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            size = min(len(self._waiting), self._batch_max)
+            await self._call([self._waiting.popleft() for _ in range(size)])
+
+    async def _call(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        results: Sequence[Result | Exception]
+        try:
+            results = await self._run([item for item, _ in batch])
+        except Exception as error:
+            results = [error] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

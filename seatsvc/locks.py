@@ -1,0 +1,111 @@
+"""The seat lock in Redis.
+
+It keeps the crowd away from PostgreSQL; it is not what prevents a double sale. Spinning on a lock
+only adds load, so a seat that someone else is at is refused at once.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from seatsvc.errors import Busy, IdempotencyInFlight
+from seatsvc.lanes import Lane
+from seatsvc.scripts import Redis, Script
+from seatsvc.settings import Settings
+
+LOCK = Script("lock")
+FINISH = Script("finish")
+GENERATION_TTL_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one request locks: its seats, and its Idempotency-Key if it has one."""
+
+    event_id: int
+    seat_ids: tuple[int, ...] = ()
+    owner_key: str | None = None
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    @property
+    def keys(self) -> list[str]:
+        """The Redis keys. The braces keep an event's keys together in a cluster."""
+        keys = [f"{{{self.event_id}}}:lock:{seat_id}" for seat_id in self.seat_ids]
+        if self.owner_key is not None:
+            keys.append(f"{{{self.event_id}}}:key:{self.owner_key}")
+        return keys
+
+
+class SeatLocks:
+    """`SET NX PX` on each seat of a request, all or none; released by compare-and-delete."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis = redis
+        self._ttl_ms = settings.lock_ttl_ms
+        self._lock = Lane(self._lock_batch)
+        self._finish = Lane(self._finish_batch)
+
+    async def lock(self, claim: Claim) -> None:
+        """Lock what the claim names, at once or not at all.
+
+        Raises Busy, IdempotencyInFlight, RedisDown.
+        """
+        busy = await self._lock(claim)
+        if busy and busy[-1] > len(claim.seat_ids):
+            raise IdempotencyInFlight(retry_after_s=1)
+        if busy:
+            blame = [{"id": claim.seat_ids[i - 1], "reason": "busy"} for i in busy]
+            raise Busy(retry_after_s=1, seats=blame)
+
+    async def finish(self, claim: Claim) -> None:
+        """Make every reader of the event look anew, and unlock.
+
+        Raises RedisDown.
+        """
+        await self._finish(claim)
+
+    async def _lock_batch(self, claims: list[Claim]) -> list[Any]:
+        return await _by_event(claims, self._lock_event)
+
+    async def _lock_event(self, claims: list[Claim]) -> Any:
+        keys = [key for claim in claims for key in claim.keys]
+        owners = [part for claim in claims for part in (claim.token, len(claim.keys))]
+        return await self._redis.run(LOCK, keys, self._ttl_ms, *owners)
+
+    async def _finish_batch(self, claims: list[Claim]) -> list[Any]:
+        return await _by_event(claims, self._finish_event)
+
+    async def _finish_event(self, claims: list[Claim]) -> list[None]:
+        event_id = claims[0].event_id
+        keys = [key for claim in claims for key in claim.keys]
+        tokens = [claim.token for claim in claims for _ in claim.keys]
+        shared = [generation_key(event_id), entry_key(event_id)]
+        await self._redis.run(FINISH, [*shared, *keys], GENERATION_TTL_MS, *tokens)
+        return [None] * len(claims)
+
+
+def generation_key(event_id: int) -> str:
+    """The number that every write to the event changes."""
+    return f"{{{event_id}}}:gen"
+
+
+def entry_key(event_id: int) -> str:
+    """The event's cached availability."""
+    return f"{{{event_id}}}:avail"
+
+
+async def _by_event(
+    claims: list[Claim], run: Callable[[list[Claim]], Awaitable[list[Any]]]
+) -> list[Any]:
+    """One call for each event, side by side; the results in the order of the claims."""
+    groups: dict[int, list[Claim]] = {}
+    for claim in claims:
+        groups.setdefault(claim.event_id, []).append(claim)
+    answers = await asyncio.gather(*map(run, groups.values()), return_exceptions=True)
+    results: dict[int, Any] = {}
+    for group, answer in zip(groups.values(), answers, strict=True):
+        each = [answer] * len(group) if isinstance(answer, BaseException) else answer
+        results.update(zip(map(id, group), each, strict=True))
+    return [results[id(claim)] for claim in claims]

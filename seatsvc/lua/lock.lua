@@ -1,0 +1,25 @@
+-- Locks the seats of several requests of one event, each request all or none.
+-- KEYS: the seats' locks, request after request.
+-- ARGV: [1] TTL in ms, then for each request its token and how many of the keys are its own.
+-- Returns for each request the positions (from 1, among its own keys) that others hold; none: locked.
+local results = {}
+local first = 1
+for arg = 2, #ARGV, 2 do
+  local token, last = ARGV[arg], first + tonumber(ARGV[arg + 1]) - 1
+  local busy = {}
+  for key = first, last do
+    local owner = redis.call('GET', KEYS[key])
+    -- Our own token: an earlier reply was lost. That must not lock us out.
+    if owner and owner ~= token then
+      busy[#busy + 1] = key - first + 1
+    end
+  end
+  if #busy == 0 then
+    for key = first, last do
+      redis.call('SET', KEYS[key], token, 'PX', ARGV[1])
+    end
+  end
+  results[#results + 1] = busy
+  first = last + 1
+end
+return results

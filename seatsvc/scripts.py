@@ -1,0 +1,157 @@
+"""Redis: Lua scripts in shared pipelines, behind a breaker.
+
+Redis may fail at any moment. Whoever gets RedisDown goes on without it.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from seatsvc.lanes import Lane
+from seatsvc.settings import Settings
+
+REPLY_TIMEOUT_S = 0.150
+LOOP_GRACE_S = 0.020
+BREAKER_FAILURES = 3
+BREAKER_PAUSE_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class RedisDown(Exception):
+    """Redis gave no usable answer. Whether it did what was asked is unknown."""
+
+
+class Breaker:
+    """Stops asking after three failures in a row, then lets one call through every half second."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._next_probe = 0.0
+
+    @property
+    def open(self) -> bool:
+        """True while Redis is taken for down."""
+        return self._failures >= BREAKER_FAILURES
+
+    def allows(self) -> bool:
+        """May a call go out now?"""
+        if self.open and self._clock() < self._next_probe:
+            return False
+        self._next_probe = self._clock() + BREAKER_PAUSE_S
+        return True
+
+    def succeeded(self) -> None:
+        """The call was answered."""
+        if self.open:
+            log.warning("Redis answers again")
+        self._failures = 0
+
+    def failed(self, why: str) -> None:
+        """The call was not answered, or in no usable way."""
+        self._failures += 1
+        if self._failures == BREAKER_FAILURES:
+            log.warning("going on without Redis: %s", why)
+
+
+class Script:
+    """A Lua script of `seatsvc/lua/`, whose head says what it takes and returns."""
+
+    def __init__(self, name: str) -> None:
+        self.text = (Path(__file__).parent / "lua" / f"{name}.lua").read_text()
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[str | bytes | int]
+
+
+class Redis:
+    """Runs scripts. Calls that meet travel in one pipeline; none waits longer than 170 ms."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._client = redis.asyncio.Redis.from_url(
+            settings.redis_url.get_secret_value(),
+            socket_timeout=None,
+            socket_connect_timeout=REPLY_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._lane = Lane(self._pipeline, calls_max=4)
+        self.breaker = Breaker(lambda: asyncio.get_running_loop().time())
+
+    async def run(self, script: Script, keys: Sequence[str], *args: str | bytes | int) -> Any:
+        """What the script returned.
+
+        Raises RedisDown.
+        """
+        return await self._lane(_Call(script, keys, args))
+
+    async def ping(self) -> None:
+        """Ask Redis itself, whatever the breaker says.
+
+        Raises RedisDown.
+        """
+        await self._in_time(self._client.ping())
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _pipeline(self, calls: list[_Call]) -> list[Any]:
+        if not self.breaker.allows():
+            raise RedisDown("the breaker is open")
+        results = await self._in_time(self._send(calls))
+        lost = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
+        if lost:
+            await self._in_time(self._load({calls[i].script for i in lost}))
+            again = await self._in_time(self._send([calls[i] for i in lost]))
+            for i, result in zip(lost, again, strict=True):
+                results[i] = result
+        return [self._usable(result) for result in results]
+
+    async def _send(self, calls: list[_Call]) -> list[Any]:
+        pipe = self._client.pipeline(transaction=False)
+        for call in calls:
+            pipe.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
+        return await pipe.execute(raise_on_error=False)
+
+    async def _load(self, scripts: set[Script]) -> None:
+        for script in scripts:
+            await self._client.script_load(script.text)
+
+    async def _in_time(self, call: Any) -> Any:
+        task = asyncio.ensure_future(call)
+        done, _ = await asyncio.wait({task}, timeout=REPLY_TIMEOUT_S)
+        if not done:
+            # A late event loop looks like a late Redis: let what has arrived be read first.
+            done, _ = await asyncio.wait({task}, timeout=LOOP_GRACE_S)
+        if not done:
+            task.cancel()
+            self.breaker.failed("no reply in time")
+            raise RedisDown("no reply in time")
+        try:
+            result = task.result()
+        except (RedisError, OSError, TimeoutError) as error:
+            self.breaker.failed(type(error).__name__)
+            raise RedisDown(type(error).__name__) from error
+        self.breaker.succeeded()
+        return result
+
+    def _usable(self, result: Any) -> Any:
+        if not isinstance(result, RedisError):
+            return result
+        self.breaker.failed(str(result).partition(" ")[0])
+        return RedisDown(type(result).__name__)

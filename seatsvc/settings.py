@@ -1,0 +1,133 @@
+"""Every setting with its unit and its default, checked once at start."""
+
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SECRET_MIN_BYTES = 32
+KNOWN_SECRETS = ("changeme", "change-me", "secret", "your-secret", "example", "password")
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message says which and what to do."""
+
+
+def _scheme(*schemes: str) -> AfterValidator:
+    def check(url: SecretStr) -> SecretStr:
+        if urlsplit(url.get_secret_value()).scheme not in schemes:
+            raise ValueError(f"must start with {' or '.join(s + '://' for s in schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
+def _strong(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if len(text.encode()) < SECRET_MIN_BYTES:
+        raise ValueError(
+            f"must have at least {SECRET_MIN_BYTES} bytes; make one with: openssl rand -base64 48"
+        )
+    if len(set(text)) < 8 or any(known in text.lower() for known in KNOWN_SECRETS):
+        raise ValueError("is a known or guessable secret; make one with: openssl rand -base64 48")
+    return secret
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return [part for part in value.replace(",", " ").split() if part]
+    return value
+
+
+Secret = Annotated[SecretStr, AfterValidator(_strong)]
+
+
+class Settings(BaseSettings):
+    """What the environment (or a `.env` file) says. Frozen; a wrong value stops the start."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEATSVC_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: Annotated[SecretStr, _scheme("postgresql", "postgres")] = Field(
+        validation_alias="DATABASE_URL"
+    )
+    redis_url: Annotated[SecretStr, _scheme("redis", "rediss", "unix")] = Field(
+        validation_alias="REDIS_URL"
+    )
+    jwt_secret: Secret = Field(validation_alias="JWT_SECRET")
+    jwt_previous_secrets: Annotated[tuple[Secret, ...], NoDecode] = Field(
+        default=(), validation_alias="JWT_PREVIOUS_SECRETS"
+    )
+
+    env: Literal["production", "dev"] = "production"
+    default_event: int = Field(default=1, gt=0)
+    demo: bool = False
+    admin_username: str | None = None
+    admin_password: SecretStr | None = None
+
+    access_token_s: int = Field(default=900, ge=60, le=3600)
+    refresh_token_days: int = Field(default=30, ge=1, le=365)
+    bcrypt_cost: int = Field(default=12, ge=4, le=16)
+
+    pool_size: int = Field(default=10, ge=2, le=1000)
+    statement_cache: int = Field(default=256, ge=0)
+    lock_ttl_ms: int = Field(default=5000, ge=1000, le=60_000)
+    cache_ttl_ms: int = Field(default=1000, ge=50, le=5000)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists(cls, values: dict[str, object]) -> dict[str, object]:
+        name = "JWT_PREVIOUS_SECRETS"
+        return {**values, name: _split(values[name])} if name in values else values
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.bcrypt_cost < 10 and self.env != "dev":
+            raise ValueError("SEATSVC_BCRYPT_COST under 10 needs SEATSVC_ENV=dev")
+        if (self.admin_username is None) != (self.admin_password is None):
+            raise ValueError("SEATSVC_ADMIN_USERNAME and SEATSVC_ADMIN_PASSWORD go together")
+        return self
+
+    @cached_property
+    def signing_secrets(self) -> tuple[str, ...]:
+        """The secret that signs, then those that still verify."""
+        secrets = (self.jwt_secret, *self.jwt_previous_secrets)
+        return tuple(secret.get_secret_value() for secret in secrets)
+
+
+def load(**overrides: Any) -> Settings:
+    """Read and check all settings.
+
+    Raises SettingsError, in one line.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_complaints(error))) from None
+
+
+def _complaints(error: ValidationError) -> list[str]:
+    return [f"{_variable(each['loc'])}{_message(each)}" for each in error.errors()]
+
+
+def _variable(loc: tuple[int | str, ...]) -> str:
+    if not loc:
+        return ""
+    name = str(loc[0])
+    return f"{name if name.isupper() else 'SEATSVC_' + name.upper()} "
+
+
+def _message(each: ErrorDetails) -> str:
+    if each["type"] == "missing":
+        return "is not set"
+    return each["msg"].removeprefix("Value error, ")

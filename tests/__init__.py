@@ -1,0 +1,1 @@
+"""Tests meet the same real servers as `make run`."""
