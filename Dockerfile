@@ -7,7 +7,7 @@ RUN /opt/seatsvc/bin/pip install --no-cache-dir --no-deps --require-hashes --onl
 COPY pyproject.toml README.md LICENSE ./
 COPY sql sql
 COPY seatsvc seatsvc
-# The bytecode is made here, since the file system is read-only later. What only builds, goes.
+# pip makes bytecode, which the read-only file system prevents later. What only builds is dropped.
 RUN /opt/seatsvc/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
     && /opt/seatsvc/bin/pip uninstall --yes hatchling editables trove-classifiers pip
 
@@ -16,14 +16,16 @@ FROM python:3.13-slim
 LABEL org.opencontainers.image.title="seatsvc" \
       org.opencontainers.image.description="Seat reservation over HTTP" \
       org.opencontainers.image.licenses="MIT"
-ENV PATH=/opt/seatsvc/bin:$PATH \
-    PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONUNBUFFERED=1
 COPY --from=build /opt/seatsvc /opt/seatsvc
-WORKDIR /tmp
+ENV PATH=/opt/seatsvc/bin:$PATH
+# The base image comes without bytecode: make that of the modules in use.
+RUN python -c "import http.client, multiprocessing.spawn, seatsvc.app, seatsvc.cli"
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /opt/seatsvc
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 8000, timeout=2); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["seatsvc", "serve", "--host", "0.0.0.0", "--port", "8000"]

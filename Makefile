@@ -9,6 +9,9 @@ ARGS =
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 
 PIP = .venv/bin/python -m pip -qq --disable-pip-version-check install --no-deps --no-compile
+# Bytecode is made where it is first needed, and kept: making all of it takes 10 s of the set-up.
+unexport PYTHONDONTWRITEBYTECODE
+
 TYPED = $(wildcard seatsvc tests bench)
 
 .DEFAULT_GOAL := help

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import secrets
 import time
 import unicodedata
@@ -17,14 +18,22 @@ import bcrypt
 import jwt
 
 from seatsvc import db
-from seatsvc.errors import EmailTaken, InvalidCredentials, InvalidToken, UsernameTaken
+from seatsvc.errors import (
+    EmailTaken,
+    InvalidCredentials,
+    InvalidToken,
+    LastAdmin,
+    NotFound,
+    UsernameTaken,
+)
 from seatsvc.lanes import Lane
 from seatsvc.settings import Settings
 
 SQL = db.queries("accounts")
 
 PASSWORD_MIN_LENGTH = 8
-PASSWORD_MAX_BYTES = 72  # bcrypt reads no further
+PASSWORD_MAX_BYTES = 72
+USERNAME = re.compile(r"[\w.\-]{3,64}")
 HASHING_THREADS = 2
 ISSUER: Final = "seatsvc"
 ALGORITHM: Final = "HS256"
@@ -68,7 +77,30 @@ class TokenPair:
     access_token: str
     refresh_token: str
     expires_in: int  # seconds
-    token_type: Literal["bearer"] = "bearer"
+    token_type: Literal["bearer"]
+
+
+def valid_username(name: str) -> str:
+    """3 to 64 letters, digits, dots, hyphens and underscores.
+
+    Raises ValueError. An "@" would let a name pass for somebody's e-mail address at login.
+    """
+    composed = unicodedata.normalize("NFKC", name)
+    if not USERNAME.fullmatch(composed):
+        raise ValueError("must be 3 to 64 letters, digits, dots, hyphens or underscores")
+    return composed
+
+
+def valid_password(password: str) -> str:
+    """8 characters to 72 bytes: bcrypt reads no further.
+
+    Raises ValueError.
+    """
+    if len(password) < PASSWORD_MIN_LENGTH:
+        raise ValueError(f"must have at least {PASSWORD_MIN_LENGTH} characters")
+    if len(password.encode()) > PASSWORD_MAX_BYTES:
+        raise ValueError(f"must have at most {PASSWORD_MAX_BYTES} bytes in UTF-8")
+    return password
 
 
 def fold(name: str) -> str:
@@ -102,8 +134,10 @@ class Accounts:
     ) -> User:
         """Create an account.
 
-        Raises UsernameTaken, EmailTaken.
+        Raises ValueError for a bad name or password, UsernameTaken, EmailTaken.
         """
+        username = valid_username(username)
+        valid_password(password)
         password_hash = await self._in_thread(self._hash, password)
         folded_email = email and fold(email)
         try:
@@ -120,7 +154,8 @@ class Accounts:
 
         Raises InvalidCredentials: for whichever reason, after the same work.
         """
-        row = await self._db.fetchrow(SQL["find_login"], fold(login))
+        known = login.isprintable()  # nobody else's name could even be asked for
+        row = await self._db.fetchrow(SQL["find_login"], fold(login)) if known else None
         password_hash = row["password_hash"] if row else self._nobody
         matches = await self._in_thread(self._matches, password, password_hash)
         if row is None or not matches:
@@ -135,6 +170,28 @@ class Accounts:
         row = await self._db.fetchrow(SQL["get_user"], user_id)
         if row is None:
             raise InvalidToken()
+        return User.from_row(row)
+
+    async def list_users(
+        self, *, role: str | None, active: bool | None, after: str, limit: int
+    ) -> list[User]:
+        """Everyone, by their names, from the one after the name `after` on."""
+        rows = await self._db.fetch(SQL["list_users"], role, active, fold(after), limit)
+        return [User.from_row(row) for row in rows]
+
+    async def change_user(self, user_id: UUID, *, role: str | None, active: bool | None) -> User:
+        """Change what is not None. Whoever is deactivated is logged out everywhere at once.
+
+        Raises NotFound, LastAdmin.
+        """
+        try:
+            row = await self._db.fetchrow(SQL["change_user"], user_id, role, active)
+        except asyncpg.CheckViolationError as error:
+            if error.constraint_name != "users_last_admin":
+                raise
+            raise LastAdmin() from error
+        if row is None:
+            raise NotFound()
         return User.from_row(row)
 
     async def authenticate(self, access_token: str) -> Caller:
@@ -158,7 +215,7 @@ class Accounts:
         token_hash = hashlib.sha256(refresh_token.encode()).digest()
         await self._db.execute(SQL["start_session"], session_id, user_id, token_hash, days)
         access_token = self._tokens.issue(user_id, session_id, role)
-        return TokenPair(access_token, refresh_token, self._settings.access_token_s)
+        return TokenPair(access_token, refresh_token, self._settings.access_token_s, "bearer")
 
     async def _live_batch(self, session_ids: list[UUID]) -> list[Caller | None]:
         rows = await self._db.fetch(SQL["live_sessions"], session_ids)

@@ -1,22 +1,37 @@
 """The application: the only place where parts are wired."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from fastapi_offline import FastAPIOffline
 
 from seatsvc import __version__, db, telemetry
 from seatsvc.accounts import Accounts
-from seatsvc.api import accounts, bookings, operations, problems, seats
+from seatsvc.api import (
+    accounts,
+    bookings,
+    events,
+    operations,
+    problems,
+    reports,
+    seats,
+    ticket_types,
+)
+from seatsvc.api import holds as holds_api
 from seatsvc.api.deps import State
 from seatsvc.bookings import Bookings
 from seatsvc.events import Events, main_hall
+from seatsvc.holds import Holds
 from seatsvc.locks import SeatLocks
+from seatsvc.reports import Reports
 from seatsvc.scripts import Redis
 from seatsvc.seats import Seats
 from seatsvc.settings import Settings, load
+from seatsvc.ticket_types import TicketTypes
 
 DESCRIPTION = """\
 Seats, reserved: no seat is ever sold twice, and none is shown free once it is gone.
@@ -39,7 +54,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Raises SettingsError.
     """
-    app = FastAPI(
+    # The documentation pages load nothing from elsewhere.
+    app = FastAPIOffline(
+        static_url="/docs/assets",
         title="seatsvc",
         version=__version__,
         description=DESCRIPTION,
@@ -48,10 +65,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         telemetry={"tracing": False},
     )
-    for noun in (accounts, seats, bookings, operations):
+    for noun in (
+        accounts, events, ticket_types, reports, seats, holds_api, bookings, operations,
+    ):  # fmt: skip
         app.include_router(noun.router)
     problems.install(app)
     app.add_middleware(problems.BodyLimit)
+    app.add_middleware(problems.Unexpected)
     app.add_middleware(telemetry.RequestLog)
     return app
 
@@ -67,7 +87,9 @@ def _lifespan(
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         telemetry.configure_logging()
         async with wired(settings) as state:
+            expiry = asyncio.create_task(state["holds"].expire_for_ever())
             yield state
+            expiry.cancel()
 
     return lifespan
 
@@ -80,19 +102,25 @@ async def wired(settings: Settings) -> AsyncIterator[State]:
     """
     async with db.connect(settings) as database:
         redis = Redis(settings)
-        halls = Seats(database, redis, settings)
+        locks = SeatLocks(redis, settings)
+        halls = Seats(database, redis, locks, settings)
+        holds = Holds(database, locks, halls)
         state = State(
             settings=settings,
             database=database,
             redis=redis,
             accounts=Accounts(database, settings),
-            events=Events(database),
+            events=Events(database, locks),
+            ticket_types=TicketTypes(database),
+            reports=Reports(database),
             seats=halls,
-            bookings=Bookings(database, SeatLocks(redis, settings), halls),
+            holds=holds,
+            bookings=Bookings(database, locks, halls, holds),
         )
         try:
             yield state
         finally:
+            await holds.finish_running()
             await state["bookings"].finish_running()
             state["accounts"].close()
             await redis.close()

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except (SettingsError, MigrationError, ServiceError, local.LocalError) as error:
+    except (SettingsError, MigrationError, ServiceError, ValueError, local.LocalError) as error:
         print(f"seatsvc: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -137,7 +137,8 @@ def run_create_admin(arguments: argparse.Namespace) -> None:
     current = settings.load()
     given = current.admin_password
     password = given.get_secret_value() if given else getpass.getpass("Password: ")
-    asyncio.run(_create_admin(current, arguments.username, password))
+    nobody_else = current.model_copy(update={"admin_username": None})
+    asyncio.run(_create_admin(nobody_else, arguments.username, password))
     print(f"Created the admin {arguments.username}.")
 
 

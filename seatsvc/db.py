@@ -15,14 +15,17 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from seatsvc.errors import Unavailable
-from seatsvc.settings import Settings
+from seatsvc.settings import Settings, SettingsError
 
 ACQUIRE_TIMEOUT_S = 1.0
 CONNECT_TIMEOUT_S = 2.0
-COMMAND_TIMEOUT_S = 2.5
+COMMAND_TIMEOUT_S = 1.8
 STATEMENT_TIMEOUT_MS = 1500
 LOCK_TIMEOUT_MS = 500
 START_PATIENCE_S = 30.0
+LONG_S = 60.0
+LONG_SHARE = 3
+LONG_WAIT_S = 15
 
 # The wheel carries sql/ inside the package; a checkout has it beside the package.
 _PACKAGE = Path(__file__).parent
@@ -43,6 +46,7 @@ PASSING = (
     asyncpg.DeadlockDetectedError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
     OSError,
     TimeoutError,
 )
@@ -78,6 +82,7 @@ class Database:
         self._pool = pool
         # The pool itself does not serve its waiters in turn.
         self._turns = asyncio.Semaphore(pool.get_max_size())
+        self._long = asyncio.Semaphore(max(1, pool.get_max_size() // LONG_SHARE))
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -104,6 +109,22 @@ class Database:
         with unavailable_when_down():
             async with self.connection() as connection, connection.transaction():
                 yield connection
+
+    @asynccontextmanager
+    async def long_transaction(self) -> AsyncIterator[Connection]:
+        """One for work on a whole event. Its calls take `timeout=LONG_S`.
+
+        They get a third of the pool, so that the rest stays with the buyers.
+        """
+        with unavailable_when_down():
+            async with asyncio.timeout(LONG_WAIT_S):
+                await self._long.acquire()
+        try:
+            async with self.transaction() as connection:
+                await connection.execute(queries("db")["allow_long"])
+                yield connection
+        finally:
+            self._long.release()
 
     async def fetch(self, query: Query, *args: object) -> list[asyncpg.Record]:
         """All rows."""
@@ -146,42 +167,58 @@ async def _keep_session(_: Connection) -> None:
 async def connect(settings: Settings) -> AsyncIterator[Database]:
     """Open the pool, and wait for a PostgreSQL that is still starting.
 
-    Raises Unavailable after 30 s.
+    Raises Unavailable after 30 s, SettingsError when it refuses the user or the database.
     """
     pool = await _open_pool(settings)
     try:
+        await _await_answer(pool)
         yield Database(pool)
     finally:
         await _close(pool)
 
 
 async def _open_pool(settings: Settings) -> asyncpg.Pool:
+    return await asyncpg.create_pool(
+        settings.database_url.get_secret_value(),
+        min_size=0,
+        max_size=settings.pool_size,
+        reset=_keep_session,
+        statement_cache_size=settings.statement_cache,
+        max_inactive_connection_lifetime=0,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=COMMAND_TIMEOUT_S,
+        server_settings=_session(settings),
+    )
+
+
+async def _await_answer(pool: asyncpg.Pool) -> None:
     deadline = asyncio.get_running_loop().time() + START_PATIENCE_S
     while True:
         try:
-            return await asyncpg.create_pool(
-                settings.database_url.get_secret_value(),
-                min_size=1,
-                max_size=settings.pool_size,
-                reset=_keep_session,
-                statement_cache_size=settings.statement_cache,
-                max_inactive_connection_lifetime=0,
-                timeout=CONNECT_TIMEOUT_S,
-                command_timeout=COMMAND_TIMEOUT_S,
-                server_settings={
-                    "application_name": "seatsvc",
-                    "timezone": "UTC",
-                    "jit": "off",
-                    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-                    "lock_timeout": str(LOCK_TIMEOUT_MS),
-                    "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
-                },
-            )
+            async with pool.acquire(timeout=CONNECT_TIMEOUT_S):
+                return
+        except (
+            asyncpg.InvalidAuthorizationSpecificationError,
+            asyncpg.InvalidCatalogNameError,
+        ) as error:
+            raise SettingsError(f"DATABASE_URL is refused: {error}") from error
         except PASSING as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise Unavailable(f"No PostgreSQL at DATABASE_URL: {error}") from error
             log.warning("waiting for PostgreSQL: %s", type(error).__name__)
             await asyncio.sleep(0.5)
+
+
+def _session(settings: Settings) -> dict[str, str]:
+    common = {"application_name": "seatsvc", "timezone": "UTC"}
+    if settings.statement_cache == 0:
+        return common  # PgBouncer lets no others through: there they are set for the role
+    return common | {
+        "jit": "off",
+        "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+        "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
+    }
 
 
 async def _close(pool: asyncpg.Pool) -> None:

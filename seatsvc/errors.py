@@ -11,15 +11,19 @@ class ServiceError(Exception):
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
-    title: ClassVar[str] = "Internal error"
 
     def __init__(
         self, detail: str | None = None, *, retry_after_s: int | None = None, **extras: Any
     ) -> None:
-        self.detail = detail or type(self).__doc__ or self.title
+        self.detail = detail or type(self).__doc__ or self.code
         self.retry_after_s = retry_after_s
         self.extras = {name: value for name, value in extras.items() if value is not None}
         super().__init__(self.detail)
+
+    @property
+    def title(self) -> str:
+        """The code in words."""
+        return self.code.replace("_", " ").capitalize()
 
 
 class Invalid(ServiceError):
@@ -27,14 +31,12 @@ class Invalid(ServiceError):
 
     code = "invalid_request"
     status = 422
-    title = "Invalid request"
 
 
 class MalformedBody(Invalid):
     """The body could not be read as JSON."""
 
     code = "malformed_body"
-    title = "Malformed body"
 
 
 class BadCursor(Invalid):
@@ -45,21 +47,18 @@ class MixedEvents(Invalid):
     """The seats belong to different events. Book each event's seats on their own."""
 
     code = "mixed_events"
-    title = "Seats of several events"
 
 
 class TicketTypeNotAllowed(Invalid):
     """This ticket type is not sold for these seats."""
 
     code = "ticket_type_not_allowed"
-    title = "Ticket type not allowed"
 
 
 class IdempotencyKeyReused(Invalid):
     """This Idempotency-Key was used for another request. Use a new key for a new request."""
 
     code = "idempotency_key_reused"
-    title = "Idempotency key reused"
 
 
 class NotAuthenticated(ServiceError):
@@ -67,21 +66,25 @@ class NotAuthenticated(ServiceError):
 
     code = "not_authenticated"
     status = 401
-    title = "Not authenticated"
 
 
 class InvalidToken(NotAuthenticated):
     """The token is not valid, or no longer. Log in again."""
 
     code = "invalid_token"
-    title = "Invalid token"
 
 
 class InvalidCredentials(NotAuthenticated):
     """The username or the password is wrong."""
 
     code = "invalid_credentials"
-    title = "Invalid credentials"
+
+
+class Forbidden(ServiceError):
+    """Your role does not allow this."""
+
+    code = "forbidden"
+    status = 403
 
 
 class NotFound(ServiceError):
@@ -89,7 +92,6 @@ class NotFound(ServiceError):
 
     code = "not_found"
     status = 404
-    title = "Not found"
 
 
 class MethodNotAllowed(ServiceError):
@@ -97,7 +99,6 @@ class MethodNotAllowed(ServiceError):
 
     code = "method_not_allowed"
     status = 405
-    title = "Method not allowed"
 
 
 class PayloadTooLarge(ServiceError):
@@ -105,7 +106,6 @@ class PayloadTooLarge(ServiceError):
 
     code = "payload_too_large"
     status = 413
-    title = "Payload too large"
 
 
 class Conflict(ServiceError):
@@ -113,91 +113,133 @@ class Conflict(ServiceError):
 
     code = "conflict"
     status = 409
-    title = "Conflict"
 
 
 class UsernameTaken(Conflict):
     """This username is taken."""
 
     code = "username_taken"
-    title = "Username taken"
 
 
 class EmailTaken(Conflict):
     """This e-mail address belongs to another account."""
 
     code = "email_taken"
-    title = "E-mail taken"
+
+
+class NameTaken(Conflict):
+    """This event has a ticket type of this name already."""
+
+    code = "name_taken"
+
+
+class LastAdmin(Conflict):
+    """This is the last active admin. Make someone else an admin first."""
+
+    code = "last_admin"
 
 
 class IdempotencyInFlight(Conflict):
     """A request with this Idempotency-Key is still running. Repeat it in a moment."""
 
     code = "idempotency_in_flight"
-    title = "Idempotency key in flight"
 
 
 class AlreadyCancelled(Conflict):
     """This booking is cancelled already."""
 
     code = "already_cancelled"
-    title = "Already cancelled"
 
 
 class Busy(Conflict):
     """Someone is at this very seat right now. Try again in a moment."""
 
     code = "busy"
-    title = "Seat busy"
 
 
 class SeatTaken(Conflict):
     """At least one of the seats is booked. Choose others."""
 
     code = "seat_taken"
-    title = "Seat taken"
 
 
 class SeatHeld(Conflict):
     """At least one of the seats is held by someone else. It may come free again."""
 
     code = "seat_held"
-    title = "Seat held"
 
 
 class SeatBlocked(Conflict):
     """At least one of the seats is not on sale."""
 
     code = "seat_blocked"
-    title = "Seat not on sale"
+
+
+class SoldOut(Conflict):
+    """There are not enough free places of this kind."""
+
+    code = "sold_out"
+
+
+class TicketTypeSoldOut(Conflict):
+    """There are not enough tickets of this type left."""
+
+    code = "ticket_type_sold_out"
+
+
+class HoldExpired(Conflict):
+    """This hold has expired, or was booked or released already. Choose seats anew."""
+
+    code = "hold_expired"
+
+
+class HoldLimit(Conflict):
+    """This hold cannot run any longer than it does."""
+
+    code = "hold_limit"
 
 
 class UserLimitReached(Conflict):
     """You would have more seats of this event than one person may have."""
 
     code = "user_limit_reached"
-    title = "Seat limit reached"
 
 
 class DailyLimitReached(Conflict):
     """You have made as many bookings for this event today (UTC) as one person may make."""
 
     code = "daily_limit_reached"
-    title = "Daily limit reached"
 
 
 class SalesClosed(Conflict):
     """This event is not on sale now."""
 
     code = "sales_closed"
-    title = "Sales closed"
 
 
 class EventCancelled(Conflict):
     """This event is cancelled."""
 
     code = "event_cancelled"
-    title = "Event cancelled"
+
+
+class EventHasBookings(Conflict):
+    """This event has bookings, or had some. Cancel it instead."""
+
+    code = "event_has_bookings"
+
+
+class TicketTypeInUse(Conflict):
+    """This ticket type is held or booked, or belongs to a section."""
+
+    code = "ticket_type_in_use"
+
+
+class VersionMismatch(ServiceError):
+    """This is not the current version any more: read it again, then repeat the change."""
+
+    code = "version_mismatch"
+    status = 412
 
 
 class Unavailable(ServiceError):
@@ -205,7 +247,6 @@ class Unavailable(ServiceError):
 
     code = "unavailable"
     status = 503
-    title = "Unavailable"
 
     def __init__(self, detail: str | None = None, *, retry_after_s: int = 1, **extras: Any) -> None:
         super().__init__(detail, retry_after_s=retry_after_s, **extras)

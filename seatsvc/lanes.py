@@ -62,6 +62,8 @@ class Lane(Generic[Item, Result]):
         results: Sequence[Result | Exception]
         try:
             results = await self._run([item for item, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results for {len(batch)} items")
         except Exception as error:
             results = [error] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):

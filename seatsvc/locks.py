@@ -6,23 +6,28 @@ only adds load, so a seat that someone else is at is refused at once.
 
 import asyncio
 import secrets
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from seatsvc.errors import Busy, IdempotencyInFlight
 from seatsvc.lanes import Lane
-from seatsvc.scripts import Redis, Script
+from seatsvc.scripts import Redis, RedisDown, Script
 from seatsvc.settings import Settings
 
 LOCK = Script("lock")
 FINISH = Script("finish")
 GENERATION_TTL_MS = 24 * 3600 * 1000
+# A reader that began to fill before a write may store what it saw this much later, and what it
+# stored lives for the cache's TTL.
+FILL_TTL_MS = 250
+STALE_MARGIN_S = 0.100
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one request locks: its seats, and its Idempotency-Key if it has one."""
+    """What one write locks, if anything: its seats, and its Idempotency-Key if it has one."""
 
     event_id: int
     seat_ids: tuple[int, ...] = ()
@@ -44,8 +49,10 @@ class SeatLocks:
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
         self._ttl_ms = settings.lock_ttl_ms
+        self._stale_s = (settings.cache_ttl_ms + FILL_TTL_MS) / 1000 + STALE_MARGIN_S
         self._lock = Lane(self._lock_batch)
-        self._finish = Lane(self._finish_batch)
+        # Never refused: whoever gets here has written already.
+        self._finish = Lane(self._finish_batch, waiting_max=sys.maxsize)
 
     async def lock(self, claim: Claim) -> None:
         """Lock what the claim names, at once or not at all.
@@ -60,11 +67,15 @@ class SeatLocks:
             raise Busy(retry_after_s=1, seats=blame)
 
     async def finish(self, claim: Claim) -> None:
-        """Make every reader of the event look anew, and unlock.
+        """End a write: make every reader of the event look anew, and unlock.
 
-        Raises RedisDown.
+        Without Redis no reader can be told, so this returns only when no cache can show the old
+        state any more.
         """
-        await self._finish(claim)
+        try:
+            await self._finish(claim)
+        except RedisDown:
+            await asyncio.sleep(self._stale_s)
 
     async def _lock_batch(self, claims: list[Claim]) -> list[Any]:
         return await _by_event(claims, self._lock_event)

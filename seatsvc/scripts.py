@@ -16,6 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from seatsvc.errors import Unavailable
 from seatsvc.lanes import Lane
 from seatsvc.settings import Settings
 
@@ -97,7 +98,10 @@ class Redis:
 
         Raises RedisDown.
         """
-        return await self._lane(_Call(script, keys, args))
+        try:
+            return await self._lane(_Call(script, keys, args))
+        except Unavailable as error:
+            raise RedisDown("too many calls wait") from error
 
     async def ping(self) -> None:
         """Ask Redis itself, whatever the breaker says.

@@ -1,4 +1,4 @@
-"""Halls and what is free in them: the layout, and the availability behind its cache.
+"""Which places are free: the availability behind its cache.
 
 The cache protocol: a reader takes an entry only if it was filled for the event's present
 generation, which every write changes; one reader fills, holding a token, and its entry is stored
@@ -10,157 +10,50 @@ import asyncio
 import json
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import islice
+from uuid import UUID
 
 import asyncpg
 
 from seatsvc import db
-from seatsvc.errors import MixedEvents, NotFound
+from seatsvc.errors import BY_CODE, MixedEvents, NotFound
+from seatsvc.halls import Counts, Hall, Page, Snapshot
 from seatsvc.lanes import Lane
-from seatsvc.locks import GENERATION_TTL_MS, entry_key, generation_key
+from seatsvc.locks import (
+    FILL_TTL_MS,
+    GENERATION_TTL_MS,
+    Claim,
+    SeatLocks,
+    entry_key,
+    generation_key,
+)
 from seatsvc.scripts import Redis, RedisDown, Script
+from seatsvc.sections import Section
 from seatsvc.settings import Settings
 
 READ = Script("read")
 STORE = Script("store")
 SQL = db.queries("seats")
 
-FILL_TTL_MS = 250
 FILL_WAIT_S = 0.050
 FILL_POLL_S = 0.005
-STALE_MARGIN_S = 0.100
 HALLS_MAX = 256
-PAGES_MAX = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of a hall; its places have consecutive ids."""
-
-    name: str
-    first_seat_id: int
-    places: int
-    general_admission: bool
-    ticket_type_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The state of each place of a hall at one moment: f free, h held, b booked, x blocked.
-
-    It includes every transaction before `xmin` of the server start `server`.
-    """
-
-    states: bytes
-    server: int = 0
-    xmin: int = 0
-    generation: bytes = b""
-    expires_at: float = 0.0  # seconds on the event loop's clock
-    pages: dict[object, "Page"] = field(default_factory=dict)
-
-    def pack(self) -> bytes:
-        """As the cache keeps it."""
-        return b"%d %d %s" % (self.server, self.xmin, self.states)
-
-    @staticmethod
-    def unpack(body: bytes, generation: bytes, expires_at: float) -> "Snapshot":
-        """From the cache."""
-        server, xmin, states = body.split(b" ", 2)
-        return Snapshot(states, int(server), int(xmin), generation, expires_at)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Free seats as JSON objects, and the id after which the next page starts."""
-
-    items: bytes
-    next_after: int | None
-
-
-class Hall:
-    """One event's places: their layout, which is for ever, and the last snapshot seen here."""
-
-    def __init__(
-        self, place: asyncpg.Record, sections: list[Section], numbered: dict[int, bytes]
-    ) -> None:
-        self.event_id: int = place["event_id"]
-        self.first_seat_id: int = place["first_seat_id"]
-        self.capacity: int = place["capacity"]
-        self.sections = sections
-        self.snapshot = self.untouched()
-        self._numbered = numbered
-
-    def __contains__(self, seat_id: int) -> bool:
-        return self.first_seat_id <= seat_id < self.first_seat_id + self.capacity
-
-    def untouched(self) -> Snapshot:
-        """All places free: what the hall was when it was created."""
-        return Snapshot(b"f" * self.capacity)
-
-    def free_page(self, snapshot: Snapshot, section: str | None, after: int, limit: int) -> Page:
-        """The first free places with ids over `after`, remembered with the snapshot."""
-        key = (section, after, limit)
-        page = snapshot.pages.get(key)
-        if page is None:
-            page = self._render(snapshot, section, after, limit)
-            if len(snapshot.pages) < PAGES_MAX:
-                snapshot.pages[key] = page
-        return page
-
-    def _render(self, snapshot: Snapshot, section: str | None, after: int, limit: int) -> Page:
-        free = list(islice(self._free(snapshot, section, after), limit + 1))
-        shown = free[:limit]
-        items = b",".join(self._seat_json(part, seat_id) for part, seat_id in shown)
-        return Page(items, shown[-1][1] if len(free) > limit else None)
-
-    def _free(
-        self, snapshot: Snapshot, section: str | None, after: int
-    ) -> Iterator[tuple[Section, int]]:
-        for part in self.sections:
-            if section not in (None, part.name):
-                continue
-            end = part.first_seat_id + part.places - self.first_seat_id
-            place = max(part.first_seat_id, after + 1) - self.first_seat_id
-            while (place := snapshot.states.find(b"f", place, end)) >= 0:
-                yield part, self.first_seat_id + place
-                place += 1
-
-    def _seat_json(self, part: Section, seat_id: int) -> bytes:
-        return (
-            self._numbered.get(seat_id)
-            or json.dumps(
-                {
-                    "id": seat_id,
-                    "event_id": self.event_id,
-                    "section": part.name,
-                    "row": None,
-                    "number": None,
-                    "ticket_type_id": part.ticket_type_id,
-                    "accessible": False,
-                },
-                separators=(",", ":"),
-            ).encode()
-        )
+SLOW_QUERY_S = 30
 
 
 class Seats:
     """Finds halls and answers what is free in them."""
 
-    def __init__(self, database: db.Database, redis: Redis, settings: Settings) -> None:
+    def __init__(
+        self, database: db.Database, redis: Redis, locks: SeatLocks, settings: Settings
+    ) -> None:
         self._db = database
         self._redis = redis
+        self._locks = locks
         self._cache_ttl_ms = settings.cache_ttl_ms
         self._halls: OrderedDict[int, Hall] = OrderedDict()
         self._looks: dict[int, Lane[Hall, Snapshot]] = {}
         self._load = Lane(self._load_each)
-
-    @property
-    def stale_s(self) -> float:
-        """How long a cache that missed an invalidation may still show what was before."""
-        return (self._cache_ttl_ms + FILL_TTL_MS) / 1000 + STALE_MARGIN_S
 
     async def free(self, event_id: int, section: str | None, after: int, limit: int) -> Page:
         """A page of free seats, as of no earlier than this call.
@@ -168,15 +61,73 @@ class Seats:
         Raises NotFound.
         """
         hall = await self.hall(event_id)
-        snapshot = await self.availability(hall)
+        snapshot = await self.look(hall)
+        if hall.numbered is None:
+            rows = await self._db.fetch(SQL["get_numbered_seats"], *_range(hall))
+            hall.numbered = {row["id"]: row["json"].encode() for row in rows}
         return hall.free_page(snapshot, section, after, limit)
 
-    async def availability(self, hall: Hall) -> Snapshot:
+    async def availability(self, event_id: int) -> tuple[bytes, str]:
+        """All states as JSON, as of no earlier than this call, and their version.
+
+        Raises NotFound.
+        """
+        hall = await self.hall(event_id)
+        snapshot = await self.look(hall)
+        return hall.availability(snapshot), hall.counts(snapshot).version
+
+    async def counts(self, event_id: int) -> Counts:
+        """How many places are in which state, as of no earlier than this call.
+
+        Raises NotFound.
+        """
+        hall = await self.hall(event_id)
+        return hall.counts(await self.look(hall))
+
+    async def layout(self, event_id: int) -> bytes:
+        """The whole plan as JSON. It never changes.
+
+        Raises NotFound.
+        """
+        hall = await self.hall(event_id)
+        await self.look(hall)  # an event that another worker deleted has no plan any more
+        if hall.layout is None:
+            row = await self._db.one(SQL["get_layout"], event_id)
+            hall.layout = row["json"].encode()
+        return hall.layout
+
+    async def block(
+        self, event_id: int, owner: UUID | None, seat_ids: list[int], *, off_sale: bool
+    ) -> None:
+        """Take house seats off sale, or put them back: all of them, or none.
+
+        Without an owner, whoever's event it is. Raises NotFound, MixedEvents, SeatTaken,
+        SeatHeld, Busy.
+        """
+        hall = await self.hall_of(tuple(seat_ids))
+        if hall.event_id != event_id:
+            raise MixedEvents("These seats are not of this event.")
+        try:
+            row = await self._db.fetchrow(SQL["block_seats"], event_id, owner, seat_ids, off_sale)
+        finally:
+            await self._locks.finish(Claim(event_id))
+        if row is None:
+            raise NotFound(f"There is no event {event_id}, or it is not yours.")
+        if row["blame"]:
+            seats = json.loads(row["blame"])
+            raise BY_CODE[seats[0]["reason"]](seats=seats)
+
+    async def look(self, hall: Hall) -> Snapshot:
         """The states as of no earlier than this call; readers that meet share one look."""
         look = self._looks.get(hall.event_id)
         if look is None:
             look = self._looks[hall.event_id] = Lane(self._look_once)
         return await look(hall)
+
+    async def recent(self, hall: Hall) -> Snapshot:
+        """The states of at most a cache's lifetime ago: a hint, for choosing places to try."""
+        fresh = asyncio.get_running_loop().time() < hall.snapshot.expires_at
+        return hall.snapshot if fresh else await self.look(hall)
 
     async def hall(self, event_id: int) -> Hall:
         """The event's hall.
@@ -221,12 +172,23 @@ class Seats:
         event_id: int = place["event_id"]
         if event_id in self._halls:
             return self._halls[event_id]
-        rows = await self._db.fetch(SQL["get_sections"], event_id)
-        numbered = await self._db.fetch(SQL["get_numbered_seats"], event_id)
-        seats = {row["id"]: row["json"].encode() for row in numbered}
-        self._halls[event_id] = hall = Hall(place, [Section(**row) for row in rows], seats)
+        sections = await self._load_sections(event_id, place["first_seat_id"])
+        self._halls[event_id] = hall = Hall(event_id, place["first_seat_id"], sections)
         self._forget_oldest()
         return hall
+
+    async def _load_sections(self, event_id: int, first_seat_id: int) -> list[Section]:
+        starts: dict[str, list[int]] = {}
+        for row in await self._db.fetch(SQL["get_rows"], event_id):
+            starts.setdefault(row["section"], []).append(row["first_seat_id"] - first_seat_id)
+        sections = []
+        for row in await self._db.fetch(SQL["get_sections"], event_id):
+            start = row["first_seat_id"] - first_seat_id
+            end = start + row["places"]
+            rows = [*starts[row["name"]], end] if row["name"] in starts else []
+            kind = row["general_admission"], row["ticket_type_id"]
+            sections.append(Section(row["name"], start, end, *kind, rows))
+        return sections
 
     def _forget_oldest(self) -> None:
         while len(self._halls) > HALLS_MAX:
@@ -274,18 +236,17 @@ class Seats:
     async def _read(self, hall: Hall, generation: bytes = b"") -> Snapshot:
         """From PostgreSQL: what changed since the snapshot we have."""
         started_at, base = asyncio.get_running_loop().time(), hall.snapshot
-        row = await self._changed(hall, base.xmin)
-        if base.xmin and (row["server"] != base.server or row["xmin"] < base.xmin):
+        row = await self._changed(hall, base.horizon)
+        if base.horizon and row["server"] != base.server:
             base = hall.untouched()
-            row = await self._changed(hall, base.xmin)
-        states = bytearray(base.states)
-        for seat_id, state in zip(row["ids"], row["states"].encode(), strict=True):
-            states[seat_id - hall.first_seat_id] = state
+            row = await self._changed(hall, base.horizon)
+        places = (seat_id - hall.first_seat_id for seat_id in row["ids"])
+        states = base.updated(zip(places, row["states"].encode(), strict=True))
         ttl_s = self._cache_ttl_ms / 1000
         if row["expires_in_s"] is not None:
             ttl_s = min(ttl_s, row["expires_in_s"])
         hall.snapshot = Snapshot(
-            bytes(states), row["server"], row["xmin"], generation, started_at + ttl_s
+            states, row["server"], row["horizon"], generation, started_at + ttl_s
         )
         return hall.snapshot
 
@@ -300,3 +261,7 @@ class Seats:
     def _keys(hall: Hall) -> list[str]:
         event_id = hall.event_id
         return [generation_key(event_id), entry_key(event_id), f"{{{event_id}}}:fill"]
+
+
+def _range(hall: Hall) -> tuple[int, int]:
+    return hall.first_seat_id, hall.first_seat_id + hall.capacity - 1

@@ -18,8 +18,13 @@ class SettingsError(Exception):
 
 def _scheme(*schemes: str) -> AfterValidator:
     def check(url: SecretStr) -> SecretStr:
-        if urlsplit(url.get_secret_value()).scheme not in schemes:
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme not in schemes:
             raise ValueError(f"must start with {' or '.join(s + '://' for s in schemes)}")
+        try:
+            _ = parts.port
+        except ValueError:
+            raise ValueError("has a port that is no number from 1 to 65535") from None
         return url
 
     return AfterValidator(check)
@@ -94,8 +99,8 @@ class Settings(BaseSettings):
     def _together(self) -> Self:
         if self.bcrypt_cost < 10 and self.env != "dev":
             raise ValueError("SEATSVC_BCRYPT_COST under 10 needs SEATSVC_ENV=dev")
-        if (self.admin_username is None) != (self.admin_password is None):
-            raise ValueError("SEATSVC_ADMIN_USERNAME and SEATSVC_ADMIN_PASSWORD go together")
+        if self.admin_username is not None and self.admin_password is None:
+            raise ValueError("SEATSVC_ADMIN_USERNAME needs SEATSVC_ADMIN_PASSWORD")
         return self
 
     @cached_property

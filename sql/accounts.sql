@@ -36,3 +36,18 @@ select s.id as session_id, u.id as user_id, u.role
 -- name: has_admin
 -- The first admin is created only where there is none.
 select exists (select from users where role = 'admin' and active) as found;
+
+-- name: list_users
+-- For admins; a page starts after a name.
+select id, username, email, email_verified, name, locale, role, created_at
+  from users
+ where username_folded > $3::text
+   and ($1::text is null or role = $1::text)
+   and ($2::boolean is null or active = $2::boolean)
+ order by username_folded
+ limit $4::int;
+
+-- name: change_user
+-- Null: stays as it is. There is always an admin left.
+select id, username, email, email_verified, name, locale, role, created_at
+  from change_user($1::uuid, $2::text, $3::boolean);

@@ -2,10 +2,6 @@
 -- Many requests, one transaction, one round trip.
 select * from book($1::bigint, $2::json);
 
--- name: get_settled
--- Waits until the batch's transaction has ended, however it did.
-select pg_advisory_xact_lock($1::bigint);
-
 -- name: get_booking
 -- Another's booking is as absent as one that never was.
 select * from booking_details where id = $1::uuid and user_id = $2::uuid;

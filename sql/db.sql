@@ -29,3 +29,7 @@ select pg_advisory_unlock(hashtext('seatsvc setup'));
 -- name: ping
 -- Is PostgreSQL there?
 select 1 as pong;
+
+-- name: allow_long
+-- For this transaction only.
+select set_config('statement_timeout', '60s', true), set_config('lock_timeout', '10s', true);

@@ -12,11 +12,13 @@ values ($1::uuid, $2::text, $3::text, $4::text, $5::timestamptz, $6::timestamptz
         reserve_seat_ids($12::int), $12::int)
 returning id, first_seat_id;
 
--- name: create_ticket_type
--- Prices are what a booking copies.
+-- name: create_ticket_types
+-- All at once; prices are what a booking copies.
 insert into ticket_types (event_id, name, price, currency, quantity)
-values ($1::bigint, $2::text, $3::bigint, $4::text, $5::int)
-returning id;
+select $1::bigint, name, price, currency, quantity
+  from json_to_recordset($2::json) as ticket_type (
+       name text, price bigint, currency text, quantity int)
+returning id, name;
 
 -- name: create_sections
 -- All at once; their order is that of their first seats.
@@ -34,14 +36,15 @@ select $1::bigint, section, name, first_seat_id, places, x, y
        section text, name text, first_seat_id bigint, places int, x float8, y float8);
 
 -- name: create_numbered_seats
--- Of all rows at once, each row's labels in seating order.
+-- Of all rows at once: each row's labels in seating order, or the numbers from 1 on.
 insert into seats (id, event_id, section, row_name, number, ticket_type_id, accessible)
 select r.first_seat_id + label.n - 1, $1::bigint, r.section, r.name, label.text,
        r.ticket_type_id, label.text = any (r.accessible)
   from json_to_recordset($2::json) as r (
-       section text, name text, first_seat_id bigint, ticket_type_id bigint, labels text[],
-       accessible text[]),
-       unnest(r.labels) with ordinality label (text, n);
+       section text, name text, first_seat_id bigint, places int, ticket_type_id bigint,
+       labels text[], accessible text[]),
+       unnest(case when r.labels = '{}' then array(select n::text from generate_series(1, r.places) n)
+                   else r.labels end) with ordinality label (text, n);
 
 -- name: create_general_places
 -- The places of a general-admission area have no row and no number.
@@ -52,3 +55,74 @@ select id, $1::bigint, s.name, s.ticket_type_id
        ticket_type_id bigint),
        generate_series(s.first_seat_id, s.first_seat_id + s.places - 1) id
  where s.general_admission;
+
+-- name: get_event
+-- Anyone may read it.
+select id, organizer_id, name, description, venue, starts_at, ends_at, sales_start, sales_end,
+       max_seats_per_user, max_bookings_per_user_per_day, hold_seconds, status, capacity,
+       created_at, updated_at, version
+  from events
+ where id = $1::bigint;
+
+-- name: list_events
+-- Soonest first, those without a date last; a page starts after the cursor's event. An event is
+-- upcoming until it is over.
+select id, organizer_id, name, description, venue, starts_at, ends_at, sales_start, sales_end,
+       max_seats_per_user, max_bookings_per_user_per_day, hold_seconds, status, capacity,
+       created_at, updated_at, version
+  from events
+ where status = $1::text
+   and ($2::text is null
+        or strpos(lower(concat_ws(e'\n', name, venue, description)), lower($2::text)) > 0)
+   and ($3::text is null or lower(venue) = lower($3::text))
+   and ($4::timestamptz is null or starts_at >= $4::timestamptz)
+   and ($5::timestamptz is null or starts_at < $5::timestamptz)
+   and (not $6::boolean or coalesce(ends_at, starts_at, 'infinity'::timestamptz) > now())
+   and ($8::bigint is null or (coalesce(starts_at, 'infinity'::timestamptz), id)
+                            > (coalesce($7::timestamptz, 'infinity'::timestamptz), $8::bigint))
+ order by coalesce(starts_at, 'infinity'::timestamptz), id
+ limit $9::int;
+
+-- name: change_event
+-- What the JSON does not name stays as it is at that moment. The version is compared in the same
+-- step, so that of two who saw the same one only the first succeeds.
+update events e
+   set (name, description, venue, starts_at, ends_at, sales_start, sales_end,
+        max_seats_per_user, max_bookings_per_user_per_day, hold_seconds) = (
+       select n.name, n.description, n.venue, n.starts_at, n.ends_at, n.sales_start, n.sales_end,
+              n.max_seats_per_user, n.max_bookings_per_user_per_day, n.hold_seconds
+         from json_populate_record(e, $3::json) n),
+       version = version + 1, updated_at = clock_timestamp()
+ where id = $1::bigint and ($2::uuid is null or organizer_id = $2::uuid)
+   and ($4::int[] is null or version = any ($4::int[]))
+returning id, organizer_id, name, description, venue, starts_at, ends_at, sales_start, sales_end,
+       max_seats_per_user, max_bookings_per_user_per_day, hold_seconds, status, capacity,
+       created_at, updated_at, version;
+
+-- name: owns_event
+-- May this user change it? Null: any event.
+select exists (
+    select from events
+     where id = $1::bigint and ($2::uuid is null or organizer_id = $2::uuid)) as owned;
+
+-- name: stop_sales
+-- The first half of a cancellation. It waits for nobody, and no sale that begins later succeeds.
+-- Cancelled again, the event stays as it is.
+update events
+   set updated_at = case status when 'on_sale' then clock_timestamp() else updated_at end,
+       version = version + (status = 'on_sale')::int,
+       status = 'cancelled'
+ where id = $1::bigint and ($2::uuid is null or organizer_id = $2::uuid)
+returning id;
+
+-- name: await_sales
+-- Every sale that began before holds the event's row, and has ended when this returns.
+select id from events where id = $1::bigint for update;
+
+-- name: cancel_sales
+-- The second half: all bookings and holds at once. Done again, it does nothing.
+select cancel_sales($1::bigint);
+
+-- name: delete_event
+-- With its hall. False when it is not there, or another's.
+select delete_event($1::bigint, $2::uuid) as found;

@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
+from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -18,6 +20,7 @@ from seatsvc import local, settings
 from seatsvc.accounts import fold
 from seatsvc.api.deps import State
 from seatsvc.cli import SERVER_OPTIONS
+from seatsvc.events import EventDraft, RowDraft, SectionDraft
 from seatsvc.settings import Settings
 
 SECRET = "a-test-key-of-more-than-thirty-two-bytes"
@@ -50,6 +53,9 @@ def make_settings(servers: local.Servers, database: str, **overrides: Any) -> Se
 @pytest.fixture(scope="session")
 async def template(servers: local.Servers) -> str:
     """A migrated database with the demo event, which each test's own is copied from."""
+    # The tests stop servers, but not the machine: what PostgreSQL wrote is safe without a sync.
+    await _sql(servers, "alter system set fsync = off")
+    await _sql(servers, "select pg_reload_conf()")
     await _sql(servers, f"create database {TEMPLATE}")
     async with wiring.wired(make_settings(servers, TEMPLATE, demo=True)) as state:
         await wiring.prepare(state)
@@ -64,6 +70,11 @@ async def _sql(servers: local.Servers, statement: str) -> None:
         await connection.close()
 
 
+async def _wipe_redis(servers: local.Servers) -> None:
+    async with redis.asyncio.Redis.from_url(servers.redis_url) as client:
+        await client.flushall()
+
+
 @pytest.fixture
 async def empty_database(servers: local.Servers) -> AsyncIterator[str]:
     """A database with nothing in it."""
@@ -76,10 +87,17 @@ async def empty_database(servers: local.Servers) -> AsyncIterator[str]:
 async def test_settings(servers: local.Servers, template: str) -> AsyncIterator[Settings]:
     """Settings that name a fresh database with the demo event, and a wiped Redis."""
     await _sql(servers, f"create database test template {template}")
-    async with redis.asyncio.Redis.from_url(servers.redis_url) as client:
-        await client.flushall()
+    await _wipe_redis(servers)
     yield make_settings(servers, "test")
     await _sql(servers, "drop database test with (force)")
+
+
+@dataclass(frozen=True)
+class Venue:
+    """An event and its seats."""
+
+    event_id: int
+    seats: list[int]
 
 
 @dataclass
@@ -90,6 +108,7 @@ class Service:
     state: State
     settings: Settings
     client: Client
+    pool: asyncpg.Pool
 
     async def sign_up(self, username: str, role: str = "attendee") -> "Person":
         """A new user, logged in."""
@@ -101,16 +120,38 @@ class Service:
 
     async def sign_up_many(self, count: int) -> list["Person"]:
         """Many new users."""
-        return await asyncio.gather(*(self.sign_up(f"user{n}") for n in range(count)))
+        few = asyncio.Semaphore(8)
+
+        async def one(number: int) -> Person:
+            async with few:
+                return await self.sign_up(f"user{number}")
+
+        return await asyncio.gather(*map(one, range(count)))
+
+    async def newcomer(self) -> "Person":
+        """A new user, with a name of their own."""
+        return await self.sign_up(f"user-{uuid4().hex}")
+
+    async def add_event(self, *sections: SectionDraft, seats: int = 3, **more: Any) -> Venue:
+        """A new event; its hall is one row of seats, if no sections are given."""
+        row = RowDraft("1", [str(n + 1) for n in range(seats)])
+        draft = EventDraft("Event", [*sections] or [SectionDraft("A", [row])], **more)
+        event_id = await self.state["events"].create(draft)
+        rows = await self.sql("select id from seats where event_id = $1 order by id", event_id)
+        return Venue(event_id, [row["id"] for row in rows])
+
+    async def booked(self, venue: Venue) -> list[int]:
+        """The seats of the event's active bookings, as the database has them."""
+        rows = await self.sql(
+            "select seat_id from booking_seats join bookings b on b.id = booking_id"
+            " where event_id = $1 and status = 'active' order by seat_id",
+            venue.event_id,
+        )
+        return [row["seat_id"] for row in rows]
 
     async def sql(self, query: str, *args: object) -> list[asyncpg.Record]:
         """What the database says."""
-        connection = await asyncpg.connect(self.settings.database_url.get_secret_value())
-        try:
-            rows: list[asyncpg.Record] = await connection.fetch(query, *args)
-        finally:
-            await connection.close()
-        return rows
+        return list(await self.pool.fetch(query, *args))
 
     async def free(self, **params: Any) -> set[int]:
         """The ids that `GET /seats` shows."""
@@ -140,6 +181,28 @@ class Person:
         return await self.call("POST", "/bookings", json=body, headers=headers)
 
 
+def problem_of(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem document of a refusal, checked for what every one holds."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = cast(dict[str, Any], answer.json())
+    assert (problem["status"], problem["code"]) == (status, code), problem
+    assert problem["type"] == f"urn:seatsvc:problem:{code}"
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    return problem
+
+
+async def until(holds: Callable[[], Awaitable[bool]], limit_s: float = 5) -> None:
+    """Ask again and again, until it holds."""
+    async with asyncio.timeout(limit_s):
+        while True:
+            if await holds():
+                return
+            await asyncio.sleep(0.02)
+
+
 @asynccontextmanager
 async def serve(current: Settings) -> AsyncIterator[Service]:
     """Serve on a free port, over real sockets."""
@@ -151,8 +214,14 @@ async def serve(current: Settings) -> AsyncIterator[Service]:
         await asyncio.sleep(0.01)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    async with Client(base_url=url, timeout=30, limits=limits) as client:
-        yield Service(url, cast(State, server.lifespan.state), current, client)
+    # Without TLS there is no need to load certificates, which takes long.
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    database = asyncpg.create_pool(current.database_url.get_secret_value(), min_size=0)
+    async with (
+        Client(base_url=url, timeout=30, limits=limits, verify=tls) as client,
+        database as pool,
+    ):
+        yield Service(url, cast(State, server.lifespan.state), current, client, pool)
     server.should_exit = True
     await task
 
@@ -162,6 +231,30 @@ async def service(test_settings: Settings) -> AsyncIterator[Service]:
     """The service on a fresh database with the demo event: seats 1 to 80."""
     async with serve(test_settings) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+async def shared(servers: local.Servers, template: str) -> AsyncIterator[Service]:
+    """One service for a whole file, whose tests keep to users and events of their own."""
+    await _sql(servers, f"create database shared template {template}")
+    await _wipe_redis(servers)
+    # Its own Redis database, since its events have the same ids as those of `service`.
+    redis_url = servers.redis_url.rpartition("/")[0] + "/1"
+    async with serve(make_settings(servers, "shared", redis_url=redis_url)) as running:
+        yield running
+    await _sql(servers, "drop database shared with (force)")
+
+
+@pytest.fixture
+async def ann(shared: Service) -> Person:
+    """A logged-in attendee of the shared service."""
+    return await shared.newcomer()
+
+
+@pytest.fixture
+async def ben(shared: Service) -> Person:
+    """Another."""
+    return await shared.newcomer()
 
 
 @pytest.fixture

@@ -1,20 +1,51 @@
-"""Sign-up, login, and the caller's own profile."""
+"""Sign-up, login, the caller's own profile, and everyone's for admins."""
 
-from typing import Annotated
+from typing import Annotated, Literal
+from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import OAuth2PasswordRequestForm
-from pydantic import AfterValidator, BaseModel, EmailStr, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    EmailStr,
+    Field,
+    JsonValue,
+    StrictBool,
+    WithJsonSchema,
+)
 
-from seatsvc.accounts import PASSWORD_MAX_BYTES, PASSWORD_MIN_LENGTH, TokenPair, User
-from seatsvc.api.deps import CallerDep, Line, StateDep
+from seatsvc.accounts import (
+    PASSWORD_MIN_LENGTH,
+    TokenPair,
+    User,
+    valid_password,
+    valid_username,
+)
+from seatsvc.api.deps import (
+    AdminDep,
+    CallerDep,
+    Cursor,
+    Limit,
+    Line,
+    Patch,
+    StateDep,
+    decode_cursor,
+    encode_cursor,
+    link_next,
+    unset,
+)
 from seatsvc.api.problems import answers
 from seatsvc.errors import (
+    BadCursor,
     EmailTaken,
+    Forbidden,
     Invalid,
     InvalidCredentials,
     InvalidToken,
+    LastAdmin,
     NotAuthenticated,
+    NotFound,
     PayloadTooLarge,
     Unavailable,
     UsernameTaken,
@@ -23,25 +54,17 @@ from seatsvc.errors import (
 router = APIRouter()
 
 
-def _fits_bcrypt(password: str) -> str:
-    if len(password.encode()) > PASSWORD_MAX_BYTES:
-        raise ValueError(f"must have at most {PASSWORD_MAX_BYTES} bytes in UTF-8")
-    return password
-
-
 Username = Annotated[
     str,
-    Field(
-        min_length=3,
-        max_length=64,
-        pattern=r"^[\w.\-]+$",
-        description="Letters, digits, `.`, `_` and `-`; upper and lower case are the same.",
-    ),
+    AfterValidator(valid_username),
+    WithJsonSchema({"type": "string", "minLength": 3, "maxLength": 64, "pattern": r"^[\w.\-]+$"}),
+    Field(description="Letters, digits, `.`, `_` and `-`; upper and lower case are the same."),
 ]
 NewPassword = Annotated[
     str,
-    Field(min_length=PASSWORD_MIN_LENGTH, description="8 characters to 72 bytes."),
-    AfterValidator(_fits_bcrypt),
+    AfterValidator(valid_password),
+    WithJsonSchema({"type": "string", "minLength": PASSWORD_MIN_LENGTH, "format": "password"}),
+    Field(description="8 characters to 72 bytes."),
 ]
 
 
@@ -106,3 +129,63 @@ async def token(
 async def get_me(caller: CallerDep, parts: StateDep) -> User:
     """My own account."""
     return await parts["accounts"].get(caller.user_id)
+
+
+Role = Literal["attendee", "organizer", "admin"]
+USER_EXAMPLES: list[JsonValue] = [{"role": "organizer"}, {"active": False}]
+
+
+class UserPatch(Patch, json_schema_extra={"examples": USER_EXAMPLES}):
+    """What an admin may change of an account."""
+
+    role: Role = unset()
+    active: StrictBool = unset()
+
+
+class UserPage(BaseModel):
+    """Users, by their names."""
+
+    items: list[User]
+    next_cursor: str | None
+
+
+@router.get(
+    "/users",
+    responses=answers(NotAuthenticated, InvalidToken, Forbidden, Invalid, Unavailable),
+)
+async def list_users(
+    request: Request,
+    response: Response,
+    _: AdminDep,
+    parts: StateDep,
+    role: Role | None = None,
+    active: bool | None = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> UserPage:
+    """Everyone, by their names. For admins."""
+    found = await parts["accounts"].list_users(
+        role=role, active=active, after=_after(cursor), limit=limit + 1
+    )
+    following = encode_cursor(found[limit - 1].username) if len(found) > limit else None
+    response.headers.update(link_next(request, following))
+    return UserPage(items=found[:limit], next_cursor=following)
+
+
+@router.patch(
+    "/users/{user_id}",
+    responses=answers(
+        NotAuthenticated, InvalidToken, Forbidden, NotFound, LastAdmin, Invalid, PayloadTooLarge,
+        Unavailable,
+    ),
+)  # fmt: skip
+async def update_user(user_id: UUID, body: UserPatch, _: AdminDep, parts: StateDep) -> User:
+    """Change a user's role, or deactivate the account, which logs it out. For admins."""
+    return await parts["accounts"].change_user(user_id, role=body.role, active=body.active)
+
+
+def _after(cursor: str | None) -> str:
+    match decode_cursor(cursor) if cursor else [""]:
+        case [str(username)] if username.isprintable():
+            return username
+    raise BadCursor()

@@ -1,16 +1,14 @@
 """Booking seats, one's own bookings, and cancelling them."""
 
-import hashlib
 from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, JsonValue, TypeAdapter, model_validator
 
 from seatsvc.api.deps import (
     CallerDep,
-    Id,
     IdempotencyKey,
     QueryId,
     StateDep,
@@ -18,74 +16,49 @@ from seatsvc.api.deps import (
     encode_cursor,
     link_next,
 )
+from seatsvc.api.holds import HOLD_EXAMPLES, REFUSALS, HoldRequest, created
 from seatsvc.api.problems import answers
 from seatsvc.bookings import Booking
 from seatsvc.errors import (
     AlreadyCancelled,
     BadCursor,
-    Busy,
-    DailyLimitReached,
-    EventCancelled,
-    IdempotencyInFlight,
-    IdempotencyKeyReused,
+    HoldExpired,
     Invalid,
     InvalidToken,
-    MixedEvents,
     NotAuthenticated,
     NotFound,
-    PayloadTooLarge,
-    SalesClosed,
-    SeatBlocked,
-    SeatHeld,
-    SeatTaken,
-    TicketTypeNotAllowed,
     Unavailable,
-    UserLimitReached,
 )
 
 router = APIRouter()
 
-SEATS_MAX = 50
+BOOKING_EXAMPLES: list[JsonValue] = [
+    *HOLD_EXAMPLES,
+    {"hold_id": "0b8f2c1e-3c69-4f9e-9d53-0d4c9c1f4d11"},
+]
 _BOOKING = TypeAdapter(Booking)
 
 
-def _no_doubles(seat_ids: list[int]) -> list[int]:
-    if len(set(seat_ids)) < len(seat_ids):
-        raise ValueError("must not hold the same seat twice")
-    return seat_ids
+class BookingRequest(HoldRequest, json_schema_extra={"examples": BOOKING_EXAMPLES}):
+    """Places, all or none: one seat, several seats, a number of an event's best, or a hold."""
 
-
-class BookingRequest(BaseModel, extra="forbid"):
-    """The seats to book: `seat_id` or `seat_ids`. All of them or none."""
-
-    model_config = {"json_schema_extra": {"examples": [{"seat_id": 1}, {"seat_ids": [2, 3]}]}}
-
-    seat_id: Id | None = None
-    seat_ids: (
-        Annotated[
-            list[Id],
-            Field(min_length=1, max_length=SEATS_MAX, json_schema_extra={"uniqueItems": True}),
-            AfterValidator(_no_doubles),
-        ]
-        | None
-    ) = None
-    ticket_type_id: Id | None = None
+    hold_id: UUID | None = None
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.seat_id is None) == (self.seat_ids is None):
-            raise ValueError("give either seat_id or seat_ids")
+    def _hold_has_types(self) -> Self:
+        if self.hold_id is not None and self.ticket_type_id is not None:
+            raise ValueError("a hold has its ticket types already")
         return self
 
     @property
-    def wanted(self) -> tuple[int, ...]:
-        """The seats, in the order of their ids."""
-        return tuple(sorted(self.seat_ids or [self.seat_id or 0]))
+    def ways(self) -> str:
+        """For the message."""
+        return "seat_id, seat_ids, event_id with quantity, or hold_id"
 
     @property
-    def fingerprint(self) -> str:
-        """The same for requests that mean the same."""
-        return hashlib.sha256(repr((self.wanted, self.ticket_type_id)).encode()).hexdigest()
+    def other_way(self) -> UUID | None:
+        """The hold."""
+        return self.hold_id
 
 
 class BookingPage(BaseModel):
@@ -99,23 +72,14 @@ class BookingPage(BaseModel):
     "/bookings",
     status_code=201,
     response_model=Booking,
-    responses=answers(
-        SeatTaken, SeatHeld, SeatBlocked, Busy, UserLimitReached, DailyLimitReached, SalesClosed,
-        EventCancelled, IdempotencyInFlight, NotFound, NotAuthenticated, InvalidToken, Invalid,
-        MixedEvents, TicketTypeNotAllowed, IdempotencyKeyReused, PayloadTooLarge, Unavailable,
-    ),
-)  # fmt: skip
+    responses=answers(*REFUSALS, HoldExpired),
+)
 async def create_booking(
     body: BookingRequest, caller: CallerDep, parts: StateDep, key: IdempotencyKey = None
 ) -> Response:
-    """Book seats, all or none. With an `Idempotency-Key`, a repeated request is done once."""
-    booked = await parts["bookings"].book(
-        caller.user_id, body.wanted, body.ticket_type_id, key, body.fingerprint if key else None
-    )
-    headers = {"Location": f"/bookings/{booked.booking.id}"}
-    if booked.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return Response(_BOOKING.dump_json(booked.booking), 201, headers, "application/json")
+    """Book places, all or none. With an `Idempotency-Key`, a repeated request is done once."""
+    done = await parts["bookings"].book(caller.user_id, body.choice(), key, body.fingerprint())
+    return created(_BOOKING.dump_json(done.sale), f"/bookings/{done.sale.id}", done.replayed)
 
 
 @router.get(

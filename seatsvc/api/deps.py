@@ -2,21 +2,37 @@
 
 import base64
 import json
-from typing import Annotated, Any, TypedDict, cast
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self, TypedDict, cast
 from urllib.parse import urlencode
+from uuid import UUID
 
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request, Response
 from fastapi.security import OAuth2PasswordBearer
-from pydantic import AfterValidator, Field, StrictInt
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StrictInt,
+    StringConstraints,
+    TypeAdapter,
+    model_validator,
+)
 
 from seatsvc.accounts import Accounts, Caller
 from seatsvc.bookings import Bookings
 from seatsvc.db import Database
-from seatsvc.errors import BadCursor, InvalidToken, NotAuthenticated
+from seatsvc.errors import BadCursor, Forbidden, InvalidToken, NotAuthenticated, NotFound
 from seatsvc.events import Events
+from seatsvc.holds import Holds
+from seatsvc.reports import Reports
 from seatsvc.scripts import Redis
 from seatsvc.seats import Seats
 from seatsvc.settings import Settings
+from seatsvc.ticket_types import TicketTypes
 
 BIGINT_MAX = 2**63 - 1
 
@@ -29,7 +45,10 @@ class State(TypedDict):
     redis: Redis
     accounts: Accounts
     events: Events
+    ticket_types: TicketTypes
+    reports: Reports
     seats: Seats
+    holds: Holds
     bookings: Bookings
 
 
@@ -55,6 +74,32 @@ async def _caller(request: Request, token: Annotated[str | None, Depends(_bearer
 
 CallerDep = Annotated[Caller, Depends(_caller)]
 
+
+async def _admin(caller: CallerDep) -> Caller:
+    if caller.role != "admin":
+        raise Forbidden()
+    return caller
+
+
+async def _organizer(caller: CallerDep) -> Caller:
+    if caller.role not in ("organizer", "admin"):
+        raise Forbidden()
+    return caller
+
+
+async def _owner(caller: CallerDep) -> UUID | None:
+    if caller.role == "admin":
+        return None
+    if caller.role != "organizer":
+        raise NotFound()
+    return caller.user_id
+
+
+AdminDep = Annotated[Caller, Depends(_admin)]
+OrganizerDep = Annotated[Caller, Depends(_organizer)]
+# Whose events the caller may change and look into: None: everyone's.
+OwnerDep = Annotated[UUID | None, Depends(_owner)]
+
 Id = Annotated[StrictInt, Field(gt=0, le=BIGINT_MAX)]
 PathId = Annotated[int, Path(gt=0, le=BIGINT_MAX)]
 QueryId = Annotated[int | None, Query(gt=0, le=BIGINT_MAX)]
@@ -77,6 +122,77 @@ def _printable(text: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(_printable)]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_printable),
+]
+Short = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=50),
+    AfterValidator(_printable),
+]
+Limit = Annotated[int, Query(ge=1, le=100)]
+Cursor = Annotated[str | None, Query(max_length=400)]
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _rfc_3339(value: object) -> object:
+    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+        return value
+    raise ValueError("must be a time with an offset, as RFC 3339 has it: 2027-05-01T19:30:00Z")
+
+
+def _utc(time: datetime) -> datetime:
+    if not 1970 <= time.year < 9999:
+        raise ValueError("must be between the years 1970 and 9998")
+    return time.astimezone(UTC)
+
+
+Timestamp = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_utc)]
+_TIMESTAMP = TypeAdapter[datetime](Timestamp)
+
+
+def time_in_cursor(value: object) -> datetime:
+    """A cursor's time.
+
+    Raises ValueError for one that we did not make.
+    """
+    return _TIMESTAMP.validate_python(value)
+
+
+def unset(**more: Any) -> Any:
+    """A field that may be left out, but not be null."""
+    return Field(default=None, json_schema_extra=_no_default, **more)
+
+
+def _no_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
+class Patch(BaseModel, extra="forbid"):
+    """What is named is changed, the rest stays."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("name at least one field to change")
+        return self
+
+
+def cacheable(request: Request, body: bytes, etag: str, cache_control: str) -> Response:
+    """200 with the body, or 304 when the client has this very version."""
+    headers = {"ETag": etag, "Cache-Control": cache_control}
+    if matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, 200, headers, "application/json")
+
+
+def matches(header: str | None, etag: str) -> bool:
+    """Does an `If-None-Match` name this entity tag?"""
+    tags = [tag.strip().removeprefix("W/") for tag in (header or "").split(",")]
+    return etag in tags or "*" in tags
 
 
 def encode_cursor(*parts: object) -> str:

@@ -43,7 +43,11 @@ async def livez() -> Alive:
 @router.get("/readyz", responses=answers(Unavailable))
 async def readyz(parts: StateDep) -> Alive:
     """PostgreSQL answers and its migrations are current. Redis may be down."""
-    if await db.pending(parts["database"]):
+    try:
+        current = not await db.pending(parts["database"])
+    except db.MigrationError as error:
+        raise Unavailable(str(error)) from error
+    if not current:
         raise Unavailable("The database's migrations are not current. Run: seatsvc migrate")
     return Alive()
 

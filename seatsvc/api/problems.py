@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seatsvc.errors import (
@@ -89,7 +90,6 @@ def install(app: FastAPI) -> None:
     app.exception_handler(ServiceError)(_service_error)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http_exception)
-    app.exception_handler(Exception)(_unexpected)
     framework_openapi = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -121,8 +121,22 @@ def _message(each: Mapping[str, Any]) -> str:
     return str(each["msg"]).removeprefix("Value error, ")
 
 
-async def _http_exception(_: Request, error: HTTPException) -> Response:
-    return problem(_KINDS.get(error.status_code, ServiceError)(), error.headers)
+async def _http_exception(request: Request, error: HTTPException) -> Response:
+    headers = dict(error.headers or {})
+    if error.status_code == MethodNotAllowed.status and (methods := _methods(request)):
+        headers["Allow"] = ", ".join(methods)
+    return problem(_KINDS.get(error.status_code, ServiceError)(), headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Of all routes with this path: the framework names only those of one."""
+    paths = request.app.openapi()["paths"].items()
+    return sorted(
+        method.upper()
+        for template, operations in paths
+        if compile_path(template)[0].match(request.url.path)
+        for method in operations
+    )
 
 
 # What the framework raises on its own.
@@ -132,9 +146,28 @@ _KINDS = {
 } | {400: MalformedBody}
 
 
-async def _unexpected(_: Request, error: Exception) -> Response:
-    log.error("unexpected error", exc_info=error)
-    return problem(ServiceError())
+class Unexpected:
+    """Answers what nobody foresaw, inside the request's log so that both carry its id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception:
+            log.exception("unexpected error")
+            if started or scope["type"] != "http":
+                raise
+            await problem(ServiceError())(scope, receive, send)
 
 
 class BodyLimit:

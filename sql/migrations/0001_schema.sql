@@ -2,7 +2,7 @@
 
 create table users (
     id              uuid        primary key,
-    username        text        not null,
+    username        text        not null check (position('@' in username) = 0),
     username_folded text        not null constraint users_username_key unique,
     email           text        constraint users_email_key unique,
     email_verified  boolean     not null default false,
@@ -59,18 +59,22 @@ create table events (
     updated_at                    timestamptz not null default now()
 );
 
+-- `taken` counts the booked and the held places of a type with a quantity, and only of those:
+-- a row that every booking must write would be the bottleneck of the event.
 create table ticket_types (
     id       bigint  generated always as identity primary key,
-    event_id bigint  not null references events on delete cascade,
+    event_id bigint  not null references events,
     name     text    not null,
     price    bigint  not null check (price >= 0),
     currency text    not null check (currency ~ '^[A-Z]{3}$'),
     quantity integer check (quantity >= 0),
-    constraint ticket_types_name_key unique (event_id, name)
+    taken    integer not null default 0 check (taken >= 0),
+    constraint ticket_types_name_key unique (event_id, name),
+    constraint ticket_types_not_oversold check (taken <= quantity)
 );
 
 create table sections (
-    event_id          bigint  not null references events on delete cascade,
+    event_id          bigint  not null references events,
     name              text    not null,
     first_seat_id     bigint  not null,
     places            integer not null check (places > 0),
@@ -88,17 +92,26 @@ create table seat_rows (
     x             double precision,
     y             double precision,
     primary key (event_id, section, name),
-    foreign key (event_id, section) references sections on delete cascade
+    foreign key (event_id, section) references sections
 );
 
+-- A hold keeps the prices it was given: `seats` is what its booking will say. It has ended when
+-- it was booked or released, or when its expiry was noticed; it counts only until expires_at.
 create table holds (
-    id         uuid        primary key,
-    event_id   bigint      not null references events,
-    user_id    uuid        not null references users,
-    created_at timestamptz not null default now(),
-    expires_at timestamptz not null,
-    ended_at   timestamptz
+    id               uuid        primary key,
+    event_id         bigint      not null references events,
+    user_id          uuid        not null references users,
+    seat_ids         bigint[]    not null,
+    seats            json        not null,
+    quantity         integer     not null check (quantity > 0),
+    created_at       timestamptz not null default now(),
+    first_expires_at timestamptz not null,
+    expires_at       timestamptz not null,
+    ended_at         timestamptz
 );
+create index holds_running_idx on holds (expires_at) where ended_at is null;
+create index holds_user_idx on holds (user_id, event_id) where ended_at is null;
+create index holds_event_idx on holds (event_id);
 
 create table bookings (
     id           uuid        primary key,
@@ -121,7 +134,7 @@ create index bookings_event_idx on bookings (event_id, created_at, id);
 -- transaction before X needs only the rows with changed >= X.
 create table seats (
     id             bigint  primary key,
-    event_id       bigint  not null references events on delete cascade,
+    event_id       bigint  not null references events,
     section        text    not null,
     row_name       text,
     number         text,
@@ -152,10 +165,12 @@ create unique index booking_seats_active_seat_key on booking_seats (seat_id) whe
 create table idempotency_keys (
     user_id      uuid        not null references users,
     key          text        not null,
-    request_hash bytea       not null,
-    booking_id   uuid        not null references bookings,
+    request_hash text        not null,
+    booking_id   uuid        references bookings,
+    hold_id      uuid        references holds,
     created_at   timestamptz not null default now(),
-    primary key (user_id, key)
+    primary key (user_id, key),
+    check (num_nonnulls(booking_id, hold_id) = 1)
 );
 create index idempotency_keys_created_idx on idempotency_keys (created_at);
 

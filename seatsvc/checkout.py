@@ -1,0 +1,226 @@
+"""The one way in which seats change hands: lock, transaction, finish.
+
+1. Lock the seats in Redis, at once or not at all. Without Redis the database arbitrates alone.
+2. One transaction decides and writes. Orders that meet here share it, each with its own result.
+3. Make every reader look anew, unlock, and only then answer.
+
+From the lock on, neither a client that hangs up nor our own shutdown stops an order half-way.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from seatsvc import db
+from seatsvc.errors import (
+    BY_CODE,
+    Busy,
+    SeatBlocked,
+    SeatHeld,
+    SeatTaken,
+    ServiceError,
+    TicketTypeSoldOut,
+    Unavailable,
+)
+from seatsvc.halls import Hall
+from seatsvc.lanes import Lane
+from seatsvc.locks import Claim, SeatLocks
+from seatsvc.orders import Choice, Done, Order, Sale
+from seatsvc.scripts import RedisDown
+from seatsvc.seats import Seats
+
+SETTLE_PATIENCE_S = 1.5
+SETTLE_POLL_S = 0.05
+PICKS_MAX = 20
+PICK_PAUSE_S = 0.01
+SQL = db.queries("checkout")
+
+# Nobody said whether the transaction committed. After any other error PostgreSQL rolled back.
+_OUTCOME_OPEN = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+_PICKED_IN_VAIN = (Busy, SeatTaken, SeatHeld, SeatBlocked)
+
+
+S = TypeVar("S", bound=Sale)
+T = TypeVar("T")
+
+
+class Checkout(Generic[S]):
+    """Turns orders into bookings, or into holds.
+
+    `take` is the SQL function's query, `committed` finds sales by their ids, and `from_row` reads
+    what both return.
+    """
+
+    def __init__(
+        self,
+        database: db.Database,
+        locks: SeatLocks,
+        seats: Seats,
+        *,
+        take: db.Query,
+        committed: db.Query,
+        from_row: Callable[[asyncpg.Record], S],
+    ) -> None:
+        self._db = database
+        self._locks = locks
+        self._seats = seats
+        self._take_query = take
+        self._committed_query = committed
+        self._from_row = from_row
+        self._lane = Lane(self._take_batch)
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def order(
+        self, user_id: UUID, choice: Choice, key: str | None, request_hash: str | None
+    ) -> Done[S]:
+        """Take the chosen places, all or none.
+
+        Raises NotFound, MixedEvents, any Conflict of the contract, Unavailable.
+        """
+        order = Order(
+            user_id,
+            choice.event_id,
+            tuple(sorted(choice.seat_ids)),
+            choice.hold_id,
+            choice.ticket_type_id,
+            key,
+            request_hash,
+        )
+        if choice.quantity:
+            return await self._take_best(order, choice)
+        if choice.seat_ids:
+            hall = await self._seats.hall_of(choice.seat_ids)
+            order = replace(order, event_id=hall.event_id)
+        return await self._take(order)
+
+    async def to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await work that must not stop half-way, whoever gives up waiting for it."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def finish_running(self) -> None:
+        """Let what was begun end: the last act before the connections close."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _take(self, order: Order) -> Done[S]:
+        claim = order.claim()
+        with suppress(RedisDown):
+            await self._locks.lock(claim)
+        return await self.to_the_end(self._commit(order, claim))
+
+    async def _take_best(self, order: Order, choice: Choice) -> Done[S]:
+        """Pick places and take them. When rivals were faster, look again before giving up."""
+        hall = await self._seats.hall(choice.event_id)
+        closed: set[str] = set()  # sections whose ticket type is sold out
+        for attempt in range(PICKS_MAX):
+            # The first look may be a moment old: it is only a hint, the transaction decides.
+            look = self._seats.look if attempt else self._seats.recent
+            snapshot = await look(hall)
+            named = hall.matching(choice.section, choice.ticket_type_id)
+            wanted = [part for part in named if part.name not in closed]
+            picked = hall.pick(snapshot, wanted, choice.quantity)
+            if not picked and attempt and snapshot.free(wanted) < choice.quantity:
+                # The database says why itself: it may know a better answer, as this key's first.
+                return await self._take(order)
+            try:
+                if picked:
+                    return await self._take_picked(replace(order, seat_ids=picked), hall)
+            except _PICKED_IN_VAIN:
+                pass
+            except TicketTypeSoldOut:
+                closed |= {part.name for part in wanted if hall.is_in(part, picked)}
+                if len(closed) == len(named):
+                    raise
+            await asyncio.sleep(PICK_PAUSE_S * secrets.randbelow(100) / 100)
+        raise Busy("Many buyers are at the last places right now.", retry_after_s=1)
+
+    async def _take_picked(self, order: Order, hall: Hall) -> Done[S]:
+        try:
+            return await self._take(order)
+        except ServiceError as error:
+            blamed = {seat["id"] for seat in error.extras.get("seats", ())}
+            hall.give_back(seat_id for seat_id in order.seat_ids if seat_id not in blamed)
+            raise
+
+    async def _commit(self, order: Order, claim: Claim) -> Done[S]:
+        try:
+            return await self._lane(order)
+        finally:
+            await self._locks.finish(claim)
+
+    async def _take_batch(self, orders: Sequence[Order]) -> Sequence[Done[S] | Exception]:
+        batch = secrets.randbits(63)
+        try:
+            return await self._take_once(batch, orders)
+        except _OUTCOME_OPEN:
+            return await self._settle(batch, orders)
+        except asyncpg.PostgresError as error:
+            if len(orders) == 1:
+                return [_refused_by_database(error)]
+        # Rolled back as a whole. One order's trouble must not become its neighbours'.
+        return [await self._take_alone(order) for order in orders]
+
+    async def _take_alone(self, order: Order) -> Done[S] | Exception:
+        try:
+            return (await self._take_batch([order]))[0]
+        except Exception as error:
+            return error
+
+    async def _take_once(self, batch: int, orders: Sequence[Order]) -> list[Done[S] | Exception]:
+        requests = json.dumps([order.as_json() for order in orders])
+        async with self._db.connection() as connection:
+            rows = await connection.fetch(self._take_query, batch, requests)
+        return [self._result(row) for row in rows]
+
+    async def _settle(self, batch: int, orders: Sequence[Order]) -> list[Done[S] | Exception]:
+        """The connection was lost: wait until the transaction is over, then see what it did."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + SETTLE_PATIENCE_S
+        ids = [order.id for order in orders]
+        while True:
+            try:
+                async with self._db.transaction() as connection:
+                    await connection.fetchval(SQL["get_settled"], batch)
+                    rows = await connection.fetch(self._committed_query, ids)
+                break
+            except Unavailable:
+                if clock() > deadline:
+                    raise
+                await asyncio.sleep(SETTLE_POLL_S)
+        committed = {row["id"]: Done(self._from_row(row)) for row in rows}
+        return [committed.get(each, Unavailable()) for each in ids]
+
+    def _result(self, row: asyncpg.Record) -> Done[S] | Exception:
+        if row["refusal"] is None:
+            return Done(self._from_row(row), row["replayed"])
+        return refusal(row["refusal"], seats=row["blame"], allowance=row["allowance"])
+
+
+def refusal(code: str, **extras: str | None) -> ServiceError:
+    """The error that the database's code names, with its extras from JSON."""
+    error = BY_CODE[code]
+    retry_after_s = 1 if issubclass(error, Busy) else None
+    read = {name: json.loads(value) for name, value in extras.items() if value}
+    return error(retry_after_s=retry_after_s, **read)
+
+
+def _refused_by_database(error: asyncpg.PostgresError) -> Exception:
+    if getattr(error, "constraint_name", None) == "booking_seats_active_seat_key":
+        return SeatTaken()
+    return Unavailable() if isinstance(error, db.PASSING) else error

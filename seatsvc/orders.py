@@ -1,0 +1,100 @@
+"""What a client asks for, and what it gets: the words that holds and bookings share."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID, uuid4
+
+from seatsvc.locks import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class SoldSeat:
+    """A seat at the price it was given for: later price changes do not touch it."""
+
+    id: int
+    section: str
+    row: str | None
+    number: str | None
+    ticket_type_id: int | None
+    price: int  # minor units
+
+
+def sold_seats(text: str) -> list[SoldSeat]:
+    """From the JSON that the database keeps or makes, in the order of their ids."""
+    return [SoldSeat(**seat) for seat in json.loads(text)]
+
+
+def side_by_side(seats: Sequence[SoldSeat]) -> bool | None:
+    """Are they one stretch of one row? None where there are no rows."""
+    first = seats[0]
+    if all(seat.row is None for seat in seats):
+        return None
+    return all(
+        (seat.section, seat.row, seat.id) == (first.section, first.row, first.id + offset)
+        for offset, seat in enumerate(seats)
+    )
+
+
+class Sale(Protocol):
+    """What a booking and a hold have in common."""
+
+    @property
+    def id(self) -> UUID:
+        """Its order's."""
+
+
+S = TypeVar("S", bound=Sale)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a client names places: seats, a hold, or a number of an event's best."""
+
+    seat_ids: tuple[int, ...] = ()
+    hold_id: UUID | None = None
+    event_id: int = 0
+    quantity: int = 0
+    section: str | None = None
+    ticket_type_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one request wants. Its id becomes the booking's or the hold's."""
+
+    user_id: UUID
+    event_id: int
+    seat_ids: tuple[int, ...] = ()
+    hold_id: UUID | None = None
+    ticket_type_id: int | None = None
+    key: str | None = None
+    request_hash: str | None = None
+    id: UUID = field(default_factory=uuid4)
+
+    def claim(self) -> Claim:
+        """The locks that it needs."""
+        owner_key = self.key and f"{self.user_id}:{self.key}"
+        return Claim(self.event_id, self.seat_ids, owner_key)
+
+    def as_json(self) -> dict[str, Any]:
+        """As the SQL functions take it."""
+        return {
+            "id": str(self.id),
+            "user_id": str(self.user_id),
+            "event_id": self.event_id,
+            "seat_ids": self.seat_ids,
+            "hold_id": self.hold_id and str(self.hold_id),
+            "ticket_type_id": self.ticket_type_id,
+            "key": self.key,
+            "request_hash": self.request_hash,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[S]):
+    """A booking or a hold, and whether it is an earlier one, answered again."""
+
+    sale: S
+    replayed: bool = False

@@ -1,0 +1,97 @@
+"""The documents say what the code says."""
+
+import re
+from pathlib import Path
+
+import pytest
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from seatsvc.cli import SCREEN, USER
+from seatsvc.errors import BY_CODE
+from seatsvc.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+PREFIX = str(Settings.model_config["env_prefix"])
+
+
+def table(heading: str) -> list[list[str]]:
+    """The cells of README's only table whose first column has this heading."""
+    found = re.findall(rf"^\| {heading} \|.*\n\|[-|]+\|\n((?:\|.*\|\n)+)", README, re.M)
+    assert len(found) == 1, f"README has {len(found)} tables headed {heading}"
+    return [[cell.strip() for cell in row[1:-1].split("|")] for row in found[0].splitlines()]
+
+
+def variable(name: str, setting: FieldInfo) -> str:
+    return str(setting.validation_alias or f"{PREFIX}{name}".upper())
+
+
+def default(setting: FieldInfo) -> str:
+    if setting.is_required():
+        return "required"
+    value = setting.get_default()
+    if value in (None, ()):
+        return "none"
+    return f"`{int(value) if isinstance(value, bool) else value}`"
+
+
+def bounds(setting: FieldInfo) -> set[int]:
+    """The least and the greatest value allowed."""
+    found = set()
+    for limit in setting.metadata:
+        match limit:
+            case Ge(ge=int(value)) | Le(le=int(value)):
+                found.add(value)
+            case Gt(gt=int(value)):
+                found.add(value + 1)
+            case Lt(lt=int(value)):
+                found.add(value - 1)
+    return found
+
+
+def test_settings_table() -> None:
+    rows = table("Variable")
+    said = [(name.strip("`"), value) for name, _, value, _ in rows]
+    settings = {variable(*each): each[1] for each in Settings.model_fields.items()}
+    assert sorted(said) == sorted((name, default(each)) for name, each in settings.items())
+    for name, unit, _, _ in rows:
+        numbers = {int(number) for number in re.findall(r"\d+", unit)}
+        assert bounds(settings[name.strip("`")]) <= numbers, name
+
+
+def test_codes_table() -> None:
+    said = [(code.strip("`"), int(status)) for code, status, _ in table("Code")]
+    assert sorted(said) == sorted((code, error.status) for code, error in BY_CODE.items())
+
+
+def test_first_booking_is_the_screen() -> None:
+    screen = SCREEN.format(version="", url="http://127.0.0.1:8000", user=USER, data="", admin="")
+    printed, said = (re.findall(r"^ *((?:curl|TOKEN=).*)", text, re.M) for text in (screen, README))
+    assert len(printed) == 3
+    assert said == printed
+
+
+def test_named_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = set(re.findall(r"(?:^|`)make ([a-z.-]+)", README, re.M))
+    assert {"run", "test", "up"} <= named
+    assert named <= set(re.findall(r"^([a-z.-]+):", makefile, re.M))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text())
+    relative = [link for link in links if not re.match(r"[a-z]+:", link)]
+    assert not [link for link in relative if not (document.parent / link).exists()]
+
+
+def test_decisions_are_numbered_and_whole() -> None:
+    headings = ["## Context", "## Decision", "## Consequences", "## Alternatives"]
+    for number, document in enumerate(DECISIONS, start=1):
+        text = document.read_text()
+        assert document.name.startswith(f"{number:04}-")
+        assert text.startswith(f"# {number:04} ")
+        assert re.findall(r"^## .*", text, re.M) == headings, document.name
