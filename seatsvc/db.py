@@ -253,7 +253,8 @@ def _read_migration(file: Path) -> Migration:
 async def pending(db: Database) -> list[Migration]:
     """The migrations that this database still needs.
 
-    Raises MigrationError when one that ran was changed since, or is newer than this version.
+    Newer ones may be there: while a new version rolls out, the old one still runs. Raises
+    MigrationError when one that ran was changed since.
     """
     sql = queries("db")
     rows = await db.fetch(sql["get_migrations"]) if await db.only(sql["has_migrations"]) else []

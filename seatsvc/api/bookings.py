@@ -15,6 +15,7 @@ from seatsvc.api.deps import (
     decode_cursor,
     encode_cursor,
     link_next,
+    time_in_cursor,
 )
 from seatsvc.api.holds import HOLD_EXAMPLES, REFUSALS, HoldRequest, created
 from seatsvc.api.problems import answers
@@ -133,6 +134,6 @@ def _after(cursor: str | None) -> tuple[datetime, UUID] | None:
         return None
     try:
         created_at, booking_id = decode_cursor(cursor)
-        return datetime.fromisoformat(created_at), UUID(booking_id)
+        return time_in_cursor(created_at), UUID(booking_id)
     except (ValueError, TypeError, AttributeError):
         raise BadCursor() from None
