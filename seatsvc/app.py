@@ -41,6 +41,15 @@ To try things here, register, press **Authorize**, and log in.
 """
 
 
+ROUTERS = {
+    "Accounts": (accounts,),
+    "Events": (events, ticket_types, reports),
+    "Seats": (seats,),
+    "Holds and bookings": (holds_api, bookings),
+    "Operations": (operations,),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """What a start found to do."""
@@ -65,10 +74,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         telemetry={"tracing": False},
     )
-    for noun in (
-        accounts, events, ticket_types, reports, seats, holds_api, bookings, operations,
-    ):  # fmt: skip
-        app.include_router(noun.router)
+    for tag, nouns in ROUTERS.items():
+        for noun in nouns:
+            app.include_router(noun.router, tags=[tag])
     problems.install(app)
     app.add_middleware(problems.BodyLimit)
     app.add_middleware(problems.Unexpected)

@@ -36,7 +36,8 @@ class Lane(Generic[Item, Result]):
         self._batch_max = batch_max
         self._waiting_max = waiting_max
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls = 0
+        self._tasks: set[asyncio.Task[None]] = set()  # so that none is collected while it runs
 
     async def __call__(self, item: Item) -> Result:
         """Ride the next batch.
@@ -47,16 +48,21 @@ class Lane(Generic[Item, Result]):
             raise Unavailable("Too many requests wait already. Try again in a moment.")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if len(self._calls) < self._calls_max:
-            call = asyncio.create_task(self._drain())
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+        if self._calls < self._calls_max:
+            self._calls += 1
+            task = asyncio.create_task(self._drain())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await future
 
     async def _drain(self) -> None:
-        while self._waiting:
-            size = min(len(self._waiting), self._batch_max)
-            await self._call([self._waiting.popleft() for _ in range(size)])
+        try:
+            while self._waiting:
+                size = min(len(self._waiting), self._batch_max)
+                await self._call([self._waiting.popleft() for _ in range(size)])
+        finally:
+            # In the same breath as the last look: a task that is as good as done starts no batch.
+            self._calls -= 1
 
     async def _call(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         results: Sequence[Result | Exception]
@@ -64,6 +70,10 @@ class Lane(Generic[Item, Result]):
             results = await self._run([item for item, _ in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results for {len(batch)} items")
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
         except Exception as error:
             results = [error] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):
