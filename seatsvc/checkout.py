@@ -22,10 +22,12 @@ from seatsvc import db
 from seatsvc.errors import (
     BY_CODE,
     Busy,
+    NotFound,
     SeatBlocked,
     SeatHeld,
     SeatTaken,
     ServiceError,
+    TicketTypeNotAllowed,
     TicketTypeSoldOut,
     Unavailable,
 )
@@ -127,12 +129,16 @@ class Checkout(Generic[S]):
     async def _take_best(self, order: Order, choice: Choice) -> Done[S]:
         """Pick places and take them. When rivals were faster, look again before giving up."""
         hall = await self._seats.hall(choice.event_id)
+        named = hall.matching(choice.section, choice.ticket_type_id)
+        if not hall.matching(choice.section, None):
+            raise NotFound(f"Event {choice.event_id} has no section {choice.section!r}.")
+        if not named:
+            raise TicketTypeNotAllowed()
         closed: set[str] = set()  # sections whose ticket type is sold out
         for attempt in range(PICKS_MAX):
             # The first look may be a moment old: it is only a hint, the transaction decides.
             look = self._seats.look if attempt else self._seats.recent
             snapshot = await look(hall)
-            named = hall.matching(choice.section, choice.ticket_type_id)
             wanted = [part for part in named if part.name not in closed]
             picked = hall.pick(snapshot, wanted, choice.quantity)
             if not picked and attempt and snapshot.free(wanted) < choice.quantity:

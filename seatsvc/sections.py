@@ -99,7 +99,7 @@ def _from_gaps(states: bytearray, sections: list[Section], quantity: int) -> lis
     gaps = sorted(islice(runs, RUNS_MAX), key=lambda run: -run[1])
     plans: dict[int, list[tuple[int, int]]] = {0: []}
     too_many = [(0, 0)] * (quantity + 2)
-    for start, length in gaps[:GAPS_MAX]:
+    for start, length in gaps[:GAPS_MAX] + gaps[GAPS_MAX:][-1:]:  # and the shortest
         for taken, plan in list(plans.items()):
             for piece in range(1, min(length, quantity - taken) + 1):
                 better = len(plan) + 1 < len(plans.get(taken + piece, too_many))

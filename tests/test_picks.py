@@ -74,9 +74,9 @@ QUANTITIES = st.integers(1, 8)
 def halls(draw: st.DrawFn, plans: st.SearchStrategy[Plan] = MIXED) -> tuple[Hall, bytes]:
     """A hall and its states."""
     hall = hall_of(draw(plans))
-    letters = draw(st.sampled_from(["fffb", "fb", "fhbx", "f", "b"]))
+    letters = st.sampled_from(draw(st.sampled_from([b"ffffffb", b"fffb", b"fbb", b"fhbx", b"f"])))
     size = hall.capacity
-    return hall, draw(st.text(letters, min_size=size, max_size=size)).encode()
+    return hall, bytes(draw(st.lists(letters, min_size=size, max_size=size)))
 
 
 @often
@@ -100,18 +100,19 @@ def test_pick_gives_free_places_or_none(
 
 @often
 @given(halls(NUMBERED), QUANTITIES)
-@example((hall_of([[3, 3]]), b"bffffb"), 3)
-@example((hall_of([[2], [2]]), b"bffb"), 2)
+@example((hall_of([[3, 9]]), b"ffffffffffff"), 5)
+@example((hall_of([[2], [2]]), b"bfff"), 2)
 def test_pick_is_side_by_side(made: tuple[Hall, bytes], quantity: int) -> None:
     """Whenever some row has so many free places in a run, and never across a row's end."""
     hall, states = made
     parts = list(hall.sections)
-    places = pick(hall, Snapshot(states), quantity, parts)
     long_enough = [run for run in runs(hall, states, parts) if len(run) >= quantity]
-    together = any(set(places) <= set(run) for run in long_enough)
-    assert together == bool(long_enough)
-    if together:
-        assert list(places) == list(range(places[0], places[0] + quantity))
+    for _ in range(8):  # among equally good places it is a matter of chance
+        places = pick(hall, Snapshot(states), quantity, parts)
+        together = any(set(places) <= set(run) for run in long_enough)
+        assert together == bool(long_enough)
+        if together:
+            assert list(places) == list(range(places[0], places[0] + quantity))
 
 
 @often
