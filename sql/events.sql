@@ -75,8 +75,10 @@ select id, organizer_id, name, description, venue, starts_at, ends_at, sales_sta
    and ($2::text is null
         or strpos(lower(concat_ws(e'\n', name, venue, description)), lower($2::text)) > 0)
    and ($3::text is null or lower(venue) = lower($3::text))
-   and ($4::timestamptz is null or starts_at >= $4::timestamptz)
-   and ($5::timestamptz is null or starts_at < $5::timestamptz)
+   and ($4::timestamptz is null
+        or starts_at is not null and coalesce(starts_at, 'infinity'::timestamptz) >= $4::timestamptz)
+   and ($5::timestamptz is null
+        or coalesce(starts_at, 'infinity'::timestamptz) < $5::timestamptz)
    and (not $6::boolean or coalesce(ends_at, starts_at, 'infinity'::timestamptz) > now())
    and ($8::bigint is null or (coalesce(starts_at, 'infinity'::timestamptz), id)
                             > (coalesce($7::timestamptz, 'infinity'::timestamptz), $8::bigint))

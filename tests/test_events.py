@@ -1,11 +1,17 @@
 """Finding, reading and changing events."""
 
 import asyncio
+from dataclasses import fields
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from seatsvc import db
+from seatsvc.accounts import User
+from seatsvc.events import Event
+from seatsvc.reports import SoldPlace
+from seatsvc.ticket_types import TicketType
 from tests.conftest import Person, Service, problem_of
 from tests.organizing import create, in_hours, organizer, seats_of
 
@@ -21,6 +27,25 @@ async def names(service: Service, **params: Any) -> list[str]:
     answer = await service.client.get("/events", params=params)
     assert answer.status_code == 200, answer.text
     return [event["name"] for event in answer.json()["items"]]
+
+
+@pytest.mark.parametrize(
+    ("noun", "query", "record"),
+    [
+        ("events", "get_event", Event), ("events", "list_events", Event),
+        ("events", "change_event", Event), ("reports", "list_sold_places", SoldPlace),
+        ("ticket_types", "list_ticket_types", TicketType),
+        ("ticket_types", "add_ticket_type", TicketType),
+        ("ticket_types", "change_ticket_type", TicketType),
+        ("accounts", "list_users", User), ("accounts", "change_user", User),
+    ],
+)  # fmt: skip
+async def test_columns(shared: Service, noun: str, query: str, record: type[Any]) -> None:
+    """Each query fills exactly its record."""
+    async with shared.pool.acquire() as connection:
+        statement = await connection.prepare(db.queries(noun)[query])
+        columns = [column.name for column in statement.get_attributes()]
+    assert columns == [field.name for field in fields(record)]
 
 
 async def test_upcoming_events_first_come_first(shared: Service, olga: Person) -> None:

@@ -82,6 +82,19 @@ async def test_at_most_a_hundred(shared: Service, olga: Person) -> None:
     assert len(await listed(shared, event)) == 100
 
 
+async def test_first_two_ticket_types(shared: Service, olga: Person) -> None:
+    """Race: two that are added at once have one currency, too."""
+    event = await create(olga, capacity=5)
+    row = (event["id"], UUID(olga.id), "Seat", 4500, "EUR", None)
+    async with half_done(shared, "ticket_types", "add_ticket_type", *row):
+        body = SEAT | {"name": "Box", "currency": "CHF"}
+        call = asyncio.create_task(post(olga, f"/events/{event['id']}/ticket-types", body))
+        await asyncio.sleep(0.3)
+        assert not call.done()
+    problem_of(await call, 422, "invalid_request")
+    assert len(await listed(shared, event)) == 1
+
+
 async def test_change(shared: Service, olga: Person, ann: Person) -> None:
     """A new price is for new bookings."""
     event = await create(olga, capacity=5, ticket_types=[SEAT])

@@ -15,6 +15,8 @@ create table users (
     created_at      timestamptz not null default now()
 );
 
+create index users_admins_idx on users (id) where role = 'admin' and active;
+
 create table sessions (
     id         uuid        primary key,
     user_id    uuid        not null references users,
@@ -56,8 +58,14 @@ create table events (
     capacity                      integer     not null check (capacity > 0),
     version                       integer     not null default 1,
     created_at                    timestamptz not null default now(),
-    updated_at                    timestamptz not null default now()
+    updated_at                    timestamptz not null default now(),
+    constraint events_dates_check check (ends_at >= starts_at),
+    constraint events_sales_check check (sales_end >= sales_start)
 );
+-- The order of the public list. The last column sorts out what is over without visiting its row.
+create index events_list_idx on events (
+    status, coalesce(starts_at, 'infinity'::timestamptz), id,
+    coalesce(ends_at, starts_at, 'infinity'::timestamptz));
 
 -- `taken` counts the booked and the held places of a type with a quantity, and only of those:
 -- a row that every booking must write would be the bottleneck of the event.
@@ -129,16 +137,18 @@ create table bookings (
 create index bookings_user_idx on bookings (user_id, created_at, id);
 create index bookings_event_idx on bookings (event_id, created_at, id);
 
--- One place, with a number or without. booking_id, hold_id and held_until say who has it now;
+-- One place, with a number or without. Its event and its ticket type have no foreign key, which
+-- would be half the cost of creating a hall: the id is in its event's range, and the type is its
+-- section's, which has one. booking_id, hold_id and held_until say who has it now;
 -- `changed` is the last transaction that touched them, so that a reader who has seen every
 -- transaction before X needs only the rows with changed >= X.
 create table seats (
     id             bigint  primary key,
-    event_id       bigint  not null references events,
+    event_id       bigint  not null,
     section        text    not null,
     row_name       text,
     number         text,
-    ticket_type_id bigint  references ticket_types,
+    ticket_type_id bigint,
     accessible     boolean not null default false,
     blocked        boolean not null default false,
     booking_id     uuid    references bookings,
@@ -149,6 +159,7 @@ create table seats (
 );
 create index seats_changed_idx on seats (event_id, changed) where changed is not null;
 create index seats_held_idx on seats (event_id, held_until) where hold_id is not null;
+create index seats_hold_idx on seats (hold_id) where hold_id is not null;
 
 -- Who has, or had, which seat at what price. The partial unique index is what makes a second
 -- active booking of a seat impossible, whatever the code does.
@@ -161,6 +172,9 @@ create table booking_seats (
     primary key (booking_id, seat_id)
 );
 create unique index booking_seats_active_seat_key on booking_seats (seat_id) where active;
+-- Whoever deletes a seat or a ticket type asks these whether it was ever sold.
+create index booking_seats_seat_idx on booking_seats (seat_id);
+create index booking_seats_ticket_type_idx on booking_seats (ticket_type_id);
 
 create table idempotency_keys (
     user_id      uuid        not null references users,
@@ -173,6 +187,7 @@ create table idempotency_keys (
     check (num_nonnulls(booking_id, hold_id) = 1)
 );
 create index idempotency_keys_created_idx on idempotency_keys (created_at);
+create index idempotency_keys_hold_idx on idempotency_keys (hold_id) where hold_id is not null;
 
 create view booking_details as
 select b.*,

@@ -1,30 +1,5 @@
 -- migrate:up
 
-alter table events
-    add constraint events_dates_check check (ends_at >= starts_at),
-    add constraint events_sales_check check (sales_end >= sales_start);
-
--- These two were half the cost of creating a hall, and made deleting an event or a ticket type read
--- every seat there is. What they guarded holds without them: a seat's id is in its event's range,
--- and its ticket type is its section's, which has the same foreign keys.
-alter table seats
-    drop constraint seats_event_id_fkey,
-    drop constraint seats_ticket_type_id_fkey;
-
--- The order of the public list. The last column sorts out what is over without visiting its row.
-create index events_list_idx on events (
-    status, coalesce(starts_at, 'infinity'::timestamptz), id,
-    coalesce(ends_at, starts_at, 'infinity'::timestamptz));
-
-create index users_admins_idx on users (id) where role = 'admin' and active;
-
--- To delete a row, PostgreSQL looks for those that refer to it: without these it would read the
--- whole table for each seat, ticket type and hold.
-create index booking_seats_seat_idx on booking_seats (seat_id);
-create index booking_seats_ticket_type_idx on booking_seats (ticket_type_id);
-create index seats_hold_idx on seats (hold_id) where hold_id is not null;
-create index idempotency_keys_hold_idx on idempotency_keys (hold_id) where hold_id is not null;
-
 -- What no constraint can say: all ticket types of an event have one currency, or its revenue would
 -- be no number; and there are not too many to be listed at once.
 create function check_ticket_type() returns trigger
@@ -201,9 +176,3 @@ drop function change_user, cancel_sales, delete_event, delete_ticket_type, chang
     count_taken;
 drop trigger ticket_types_check on ticket_types;
 drop function check_ticket_type;
-drop index idempotency_keys_hold_idx, seats_hold_idx, booking_seats_ticket_type_idx,
-    booking_seats_seat_idx, users_admins_idx, events_list_idx;
-alter table seats
-    add constraint seats_event_id_fkey foreign key (event_id) references events,
-    add constraint seats_ticket_type_id_fkey foreign key (ticket_type_id) references ticket_types;
-alter table events drop constraint events_sales_check, drop constraint events_dates_check;
