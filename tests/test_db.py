@@ -231,3 +231,17 @@ async def test_failed_transaction_is_rolled_back(database: db.Database) -> None:
     with pytest.raises(RuntimeError, match="mine"):
         await fails()
     assert await db.pending(database) == []
+
+
+async def test_down_undoes_up(raw: asyncpg.Connection) -> None:
+    """Every migration's `down` takes back what its `up` made, newest first; then up goes again."""
+    texts = [file.read_text() for file in sorted((db.SQL / "migrations").glob("*.sql"))]
+    for migration in db.migrations():
+        await raw.execute(migration.up)
+    for text in reversed(texts):
+        await raw.execute(text.partition("-- migrate:down")[2])
+    left = "select proname from pg_proc where pronamespace = 'public'::regnamespace"
+    assert not await raw.fetch(TABLES)
+    assert not await raw.fetch(left)
+    for migration in db.migrations():
+        await raw.execute(migration.up)
