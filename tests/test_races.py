@@ -135,7 +135,20 @@ async def shared_seat(*services: Service, count: int = 8) -> None:
     assert counted(answers) == {"201": 1, "seat_taken": count - 1}
     rows = await buyers(services[0], venue)
     assert list(rows) == [seat["id"] for seat in won[0]["seats"]], "not all of it"
-    for seat_id in set(own) - set(rows):
+
+
+async def one_try(*services: Service, count: int = 8) -> None:
+    """Each tries once to get the first seat and one of their own: what nobody got can be had."""
+    venue = await services[0].add_event(seats=count + 1)
+    first, *own = venue.seats
+    people = await crowd(*services, count=count)
+    answers = await together(
+        person.book(first, seat_id) for person, seat_id in zip(people, own, strict=True)
+    )
+    assert set(counted(answers)) <= {"201", "seat_taken", "busy"}
+    rows = await buyers(services[0], venue)
+    assert len(rows) == 2 * counted(answers).get("201", 0)
+    for seat_id in set(venue.seats) - set(rows):
         code = code_of(await people[0].book(seat_id))
         assert code == "201", f"left locked: {code}"
 
@@ -243,6 +256,7 @@ async def test_two_services_sell_a_seat_that_all_want_with_another(
 ) -> None:
     """Pairs that overlap in one seat race: nothing is sold by halves, nothing stays locked."""
     await shared_seat(shared, other)
+    await one_try(shared, other, count=16)
 
 
 @pytest.mark.parametrize("without", [1, 2])
@@ -253,5 +267,10 @@ async def test_two_services_without_redis(
     urls = [servers.redis_url] * (2 - without) + [NOBODY_HERE] * without
     one, two = (make_settings(servers, "test", redis_url=url, cache_ttl_ms=50) for url in urls)
     async with serve(one) as first, serve(two) as second:
-        await together([one_seat(first, second), shared_seat(first, second)])
-        await overlapping_fours(first, second, clients=8, rounds=2)
+        await together(
+            [
+                one_seat(first, second),
+                shared_seat(first, second),
+                overlapping_fours(first, second, clients=8, rounds=2),
+            ]
+        )

@@ -1,0 +1,33 @@
+"""The model, played longer; and played with a broken build, to see that it notices."""
+
+import pytest
+from hypothesis.errors import FlakyFailure
+
+from tests.conftest import Service
+from tests.test_guards import Build
+from tests.test_model import GENERATE, play
+
+pytestmark = pytest.mark.slow
+
+
+async def test_model_at_length(shared: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other sequences each time."""
+    await play(shared, monkeypatch, max_examples=100, stateful_step_count=50)
+
+
+@pytest.mark.parametrize(
+    ("function", "edit"),
+    [
+        ("remaining_allowance", ("h.user_id = buyer", "false")),
+        ("cancel_booking", ("perform count_types(priced, -1);", "")),
+        ("end_holds", ("taken - l.seats", "taken")),
+        ("replayed", ("created_at > now()", "created_at < now()")),
+    ],
+)
+async def test_model_notices(
+    service: Service, monkeypatch: pytest.MonkeyPatch, function: str, edit: tuple[str, str]
+) -> None:
+    """Holds count for no limit; a ticket type is not given back; a key is forgotten: noticed."""
+    await Build(service, service, monkeypatch).rewrite(function, edit)
+    with pytest.raises((AssertionError, FlakyFailure)):
+        await play(service, monkeypatch, max_examples=100, stateful_step_count=50, phases=GENERATE)
