@@ -217,13 +217,15 @@ async def serve(current: Settings) -> AsyncIterator[Service]:
     # Without TLS there is no need to load certificates, which takes long.
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     database = asyncpg.create_pool(current.database_url.get_secret_value(), min_size=0)
-    async with (
-        Client(base_url=url, timeout=30, limits=limits, verify=tls) as client,
-        database as pool,
-    ):
-        yield Service(url, cast(State, server.lifespan.state), current, client, pool)
-    server.should_exit = True
-    await task
+    try:
+        async with (
+            Client(base_url=url, timeout=30, limits=limits, verify=tls) as client,
+            database as pool,
+        ):
+            yield Service(url, cast(State, server.lifespan.state), current, client, pool)
+    finally:
+        server.should_exit = True
+        await task
 
 
 @pytest.fixture

@@ -284,7 +284,7 @@ async def test_model(shared: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     await play(
         shared,
         monkeypatch,
-        max_examples=13,
+        max_examples=8,
         stateful_step_count=25,
         derandomize=True,
         phases=GENERATE,

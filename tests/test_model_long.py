@@ -1,7 +1,7 @@
 """The model, played longer; and played with a broken build, to see that it notices."""
 
 import pytest
-from hypothesis.errors import FlakyFailure
+from hypothesis.errors import Flaky
 
 from tests.conftest import Service
 from tests.test_guards import Build
@@ -12,13 +12,13 @@ pytestmark = pytest.mark.slow
 
 async def test_model_at_length(shared: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other sequences each time."""
-    await play(shared, monkeypatch, max_examples=100, stateful_step_count=50)
+    await play(shared, monkeypatch, max_examples=60, stateful_step_count=40)
 
 
 @pytest.mark.parametrize(
     ("function", "edit"),
     [
-        ("remaining_allowance", ("h.user_id = buyer", "false")),
+        ("remaining_allowance", ("coalesce(sum(b.quantity), 0)", "0")),
         ("cancel_booking", ("perform count_types(priced, -1);", "")),
         ("end_holds", ("taken - l.seats", "taken")),
         ("replayed", ("created_at > now()", "created_at < now()")),
@@ -27,7 +27,14 @@ async def test_model_at_length(shared: Service, monkeypatch: pytest.MonkeyPatch)
 async def test_model_notices(
     service: Service, monkeypatch: pytest.MonkeyPatch, function: str, edit: tuple[str, str]
 ) -> None:
-    """Holds count for no limit; a ticket type is not given back; a key is forgotten: noticed."""
+    """Bookings count for no limit; a ticket type is not given back; a key is forgotten: noticed."""
     await Build(service, service, monkeypatch).rewrite(function, edit)
-    with pytest.raises((AssertionError, FlakyFailure)):
-        await play(service, monkeypatch, max_examples=100, stateful_step_count=50, phases=GENERATE)
+    with pytest.raises((AssertionError, Flaky)):
+        await play(
+            service,
+            monkeypatch,
+            max_examples=100,
+            stateful_step_count=50,
+            derandomize=True,
+            phases=GENERATE,
+        )

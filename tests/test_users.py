@@ -131,6 +131,8 @@ async def test_two_admins_demote_each_other(service: Service) -> None:
         call = asyncio.create_task(first.call("PATCH", f"/users/{second.id}", json=body))
         await asyncio.sleep(0.3)
         assert not call.done()
-    problem_of(await call, 409, "last_admin")
+    answer = await call
+    # On a slow machine the call may only be looked at when its sender is no admin any more.
+    assert (answer.status_code, answer.json()["code"]) in {(409, "last_admin"), (403, "forbidden")}
     rows = await service.sql("select id from users where role = 'admin' and active")
     assert [str(row["id"]) for row in rows] == [second.id]
