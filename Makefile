@@ -25,7 +25,7 @@ run: .venv/.has-local ## start the service with servers of its own; PORT=8000 HO
 	@exec .venv/bin/seatsvc local --die-with-parent --host "$(HOST)" --port "$(PORT)" --data .local $(ARGS)
 
 test: .venv/.has-test ## run the tests, but for the slow ones
-	@.venv/bin/pytest $(ARGS)
+	@.venv/bin/pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: .venv/.has-test ## run the slow tests only
 	@status=0; .venv/bin/pytest -m slow --collect-only >/dev/null 2>&1 || status=$$?; \
