@@ -108,7 +108,8 @@ async def test_one_name_ten_times_at_once(shared: Service) -> None:
         ("email", "alice"), ("email", "alice@"), ("email", "al\x00ice@example.org"),
         ("email", "alice@example.org\n"), ("email", "a" * 250 + "@example.org"),
         ("name", ""), ("name", "x" * 201), ("name", "Al\x00ice"), ("name", "Al\nice"),
-        ("name", "Al\u202eice"), ("role", "admin"), ("id", "70f0a500-ce7a-445f-bcec-904015d1921a"), ("active", True),
+        ("name", "Al\u202eice"), ("role", "admin"), ("active", True),
+        ("id", "70f0a500-ce7a-445f-bcec-904015d1921a"),
     ],
 )  # fmt: skip
 async def test_registration_refused(shared: Service, field: str, value: object) -> None:
