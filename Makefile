@@ -50,7 +50,8 @@ LOCK = uv pip compile pyproject.toml --group build --quiet --universal --python-
 	--generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 lock: ## lock the versions of pyproject.toml (needs uv); ARGS=--upgrade for the newest
-	@$(LOCK) --all-extras --output-file requirements/test.txt
+	@$(LOCK) --extra local --extra test --extra browser --output-file requirements/test.txt
+	@$(LOCK) --extra audit --constraints requirements/test.txt --output-file requirements/audit.txt
 	@$(LOCK) --extra local --constraints requirements/test.txt --output-file requirements/local.txt
 	@$(LOCK) --constraints requirements/test.txt --output-file requirements/serve.txt
 

@@ -108,6 +108,20 @@ class PayloadTooLarge(ServiceError):
     status = 413
 
 
+class RequestTimeout(ServiceError):
+    """The body did not arrive in time."""
+
+    code = "request_timeout"
+    status = 408
+
+
+class RateLimited(ServiceError):
+    """Too many requests of this kind. Wait as long as `Retry-After` says, in seconds."""
+
+    code = "rate_limited"
+    status = 429
+
+
 class Conflict(ServiceError):
     """The request conflicts with the current state."""
 

@@ -1,10 +1,19 @@
 """Every setting with its unit and its default, checked once at start."""
 
 from functools import cached_property
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    EmailStr,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -30,6 +39,26 @@ def _scheme(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc or url != _base(url):
+        raise ValueError("must be origins such as https://tickets.example.org")
+    return url
+
+
+def _base(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError:
+        raise ValueError("must be IP addresses or networks such as 10.0.0.0/8") from None
+    return text
+
+
 def _strong(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if len(text.encode()) < SECRET_MIN_BYTES:
@@ -47,7 +76,10 @@ def _split(value: object) -> object:
     return value
 
 
+LISTED = (NoDecode, BeforeValidator(_split))
 Secret = Annotated[SecretStr, AfterValidator(_strong)]
+Origin = Annotated[str, AfterValidator(_origin)]
+Network = Annotated[str, AfterValidator(_network)]
 
 
 class Settings(BaseSettings):
@@ -70,7 +102,7 @@ class Settings(BaseSettings):
         validation_alias="REDIS_URL"
     )
     jwt_secret: Secret = Field(validation_alias="JWT_SECRET")
-    jwt_previous_secrets: Annotated[tuple[Secret, ...], NoDecode] = Field(
+    jwt_previous_secrets: Annotated[tuple[Secret, ...], *LISTED] = Field(
         default=(), validation_alias="JWT_PREVIOUS_SECRETS"
     )
 
@@ -84,16 +116,18 @@ class Settings(BaseSettings):
     refresh_token_days: int = Field(default=30, ge=1, le=365)
     bcrypt_cost: int = Field(default=12, ge=4, le=16)
 
+    rate_limits: Literal["on", "off"] = "on"
+    cors_origins: Annotated[tuple[Origin, ...], *LISTED] = ()
+    trusted_proxies: Annotated[tuple[Network, ...], *LISTED] = ()
+
+    smtp_url: Annotated[SecretStr, _scheme("smtp", "smtps", "file")] | None = None
+    mail_from: EmailStr | None = None
+    public_url: Origin = "http://127.0.0.1:8000"
+
     pool_size: int = Field(default=10, ge=2, le=1000)
     statement_cache: int = Field(default=256, ge=0)
     lock_ttl_ms: int = Field(default=5000, ge=1000, le=60_000)
     cache_ttl_ms: int = Field(default=1000, ge=50, le=5000)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists(cls, values: dict[str, object]) -> dict[str, object]:
-        name = "JWT_PREVIOUS_SECRETS"
-        return {**values, name: _split(values[name])} if name in values else values
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -101,6 +135,9 @@ class Settings(BaseSettings):
             raise ValueError("SEATSVC_BCRYPT_COST under 10 needs SEATSVC_ENV=dev")
         if self.admin_username is not None and self.admin_password is None:
             raise ValueError("SEATSVC_ADMIN_USERNAME needs SEATSVC_ADMIN_PASSWORD")
+        sends = self.smtp_url and not self.smtp_url.get_secret_value().startswith("file:")
+        if sends and self.mail_from is None:
+            raise ValueError("SEATSVC_SMTP_URL needs SEATSVC_MAIL_FROM")
         return self
 
     @cached_property

@@ -45,6 +45,7 @@ def make_settings(servers: local.Servers, database: str, **overrides: Any) -> Se
         "jwt_secret": SECRET,
         "env": "dev",
         "bcrypt_cost": 4,
+        "rate_limits": "off",
         "_env_file": None,
     }
     return settings.load(**values | overrides)
