@@ -12,11 +12,24 @@ RUN /opt/seatsvc/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
     && /opt/seatsvc/bin/pip uninstall --yes hatchling editables trove-classifiers pip
 
 
+# What the image is made of, for scanners. The tool that writes it stays behind.
+FROM python:3.13-slim AS sbom
+WORKDIR /src
+COPY requirements/audit.txt requirements/
+RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: \
+    --requirement requirements/audit.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY requirements/serve.txt requirements/
+RUN python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml \
+    --output-reproducible --output-file seatsvc.cdx.json requirements/serve.txt
+
+
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="seatsvc" \
       org.opencontainers.image.description="Seat reservation over HTTP" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /opt/seatsvc /opt/seatsvc
+COPY --from=sbom /src/seatsvc.cdx.json /opt/seatsvc/sbom.cdx.json
 ENV PATH=/opt/seatsvc/bin:$PATH
 # The base image comes without bytecode: make that of the modules in use.
 RUN python -c "import http.client, multiprocessing.spawn, seatsvc.app, seatsvc.cli"

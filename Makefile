@@ -15,7 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 TYPED = $(wildcard seatsvc tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-all lint types format lock up down migrate admin FORCE
+.PHONY: help run test test-slow test-all lint types format bench audit sbom lock up down \
+	migrate admin FORCE
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -46,12 +47,29 @@ format: .venv/.has-test ## format the code and repair what can be repaired
 	@.venv/bin/ruff check --fix-only
 	@.venv/bin/ruff format
 
+bench: .venv/.has-bench ## measure against yardsticks, in under 8 minutes (needs wrk); ARGS="--help"
+	@.venv/bin/python -m bench $(ARGS)
+
+# Strict, so that what cannot be looked up does not pass for clean.
+audit: .venv/.has-audit ## look for known vulnerabilities in the locked versions
+	@.venv/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes $(ARGS) \
+		$(addprefix --requirement requirements/,serve.txt local.txt test.txt)
+
+SBOM = dist/seatsvc.cdx.json
+
+sbom: .venv/.has-audit ## list what the service is made of, as CycloneDX; SBOM=dist/seatsvc.cdx.json
+	@mkdir -p "$(dir $(SBOM))"
+	@.venv/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml \
+		--output-reproducible --output-file "$(SBOM)" requirements/serve.txt
+	@echo "Wrote $(SBOM)"
+
 LOCK = uv pip compile pyproject.toml --group build --quiet --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 lock: ## lock the versions of pyproject.toml (needs uv); ARGS=--upgrade for the newest
 	@$(LOCK) --extra local --extra test --extra browser --output-file requirements/test.txt
 	@$(LOCK) --extra audit --constraints requirements/test.txt --output-file requirements/audit.txt
+	@$(LOCK) --extra bench --constraints requirements/test.txt --output-file requirements/bench.txt
 	@$(LOCK) --extra local --constraints requirements/test.txt --output-file requirements/local.txt
 	@$(LOCK) --constraints requirements/test.txt --output-file requirements/serve.txt
 
@@ -97,6 +115,16 @@ admin: .venv/.has-local ## create an admin in the database of DATABASE_URL
 .venv/.has-test: .venv/.has-local requirements/test.txt
 	@echo "Installing the test tools"
 	@$(PIP) --require-hashes --only-binary :all: --requirement requirements/test.txt
+	@touch $@
+
+.venv/.has-bench: .venv/.has-local requirements/bench.txt
+	@echo "Installing the plotter"
+	@$(PIP) --require-hashes --only-binary :all: --requirement requirements/bench.txt
+	@touch $@
+
+.venv/.has-audit: .venv/.made requirements/audit.txt
+	@echo "Installing the audit tools"
+	@$(PIP) --require-hashes --only-binary :all: --requirement requirements/audit.txt
 	@touch $@
 
 .env:

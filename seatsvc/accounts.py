@@ -1,45 +1,41 @@
-"""Users, their passwords, and the sessions that their tokens stand for."""
+"""Users: their names, their passwords, their profiles, and how an account ends."""
 
 import asyncio
-import hashlib
+import json
 import re
-import secrets
-import time
 import unicodedata
-from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
 import asyncpg
-import bcrypt
-import jwt
 
 from seatsvc import db
 from seatsvc.errors import (
     EmailTaken,
+    Invalid,
     InvalidCredentials,
     InvalidToken,
     LastAdmin,
+    NoEmail,
     NotFound,
     UsernameTaken,
 )
-from seatsvc.lanes import Lane
+from seatsvc.locks import Claim, SeatLocks
+from seatsvc.passwords import Hasher, valid_password
+from seatsvc.sessions import Caller, Sessions, TokenPair, digest
 from seatsvc.settings import Settings
 
 SQL = db.queries("accounts")
 
-PASSWORD_MIN_LENGTH = 8
-PASSWORD_MAX_BYTES = 72
+GUESSES_MIN = 4  # characters of a password that nobody can tell from the account
 USERNAME = re.compile(r"[\w.\-]{3,64}")
-HASHING_THREADS = 2
-ISSUER: Final = "seatsvc"
-ALGORITHM: Final = "HS256"
-CLAIMS: Final = ["iss", "aud", "sub", "sid", "role", "iat", "exp", "jti"]
-VERIFIED_MAX = 10_000
-TAKEN = {"users_username_key": UsernameTaken, "users_email_key": EmailTaken}
+REFUSALS = {
+    "users_username_key": UsernameTaken,
+    "users_email_key": EmailTaken,
+    "users_last_admin": LastAdmin,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +57,6 @@ class User:
         return User(**row)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who sent a request, in a session that was alive when it came."""
-
-    user_id: UUID
-    session_id: UUID
-    role: str
-
-
-@dataclass(frozen=True, slots=True)
-class TokenPair:
-    """What a login gives."""
-
-    access_token: str
-    refresh_token: str
-    expires_in: int  # seconds
-    token_type: Literal["bearer"]
-
-
 def valid_username(name: str) -> str:
     """3 to 64 letters, digits, dots, hyphens and underscores.
 
@@ -91,37 +68,30 @@ def valid_username(name: str) -> str:
     return composed
 
 
-def valid_password(password: str) -> str:
-    """8 characters to 72 bytes: bcrypt reads no further.
-
-    Raises ValueError.
-    """
-    if len(password) < PASSWORD_MIN_LENGTH:
-        raise ValueError(f"must have at least {PASSWORD_MIN_LENGTH} characters")
-    if len(password.encode()) > PASSWORD_MAX_BYTES:
-        raise ValueError(f"must have at most {PASSWORD_MAX_BYTES} bytes in UTF-8")
-    return password
-
-
 def fold(name: str) -> str:
-    """Names and addresses that differ only in case or in composition are the same."""
+    """Names that differ only in case or in composition are the same."""
     return unicodedata.normalize("NFKC", name).casefold()
 
 
-class Accounts:
-    """Registers users, logs them in, and knows them again by their token."""
+def fold_address(email: str) -> str:
+    """Addresses that differ only in case are the same; they stay ones that mail can be sent to."""
+    return unicodedata.normalize("NFC", email).lower()
 
-    def __init__(self, database: db.Database, settings: Settings) -> None:
+
+class Accounts:
+    """Registers users, checks their passwords, changes and closes their accounts."""
+
+    def __init__(
+        self, database: db.Database, locks: SeatLocks, sessions: Sessions, settings: Settings
+    ) -> None:
         self._db = database
-        self._settings = settings
-        self._tokens = Tokens(settings)
-        self._threads = ThreadPoolExecutor(HASHING_THREADS, "bcrypt")
-        self._live = Lane(self._live_batch)
-        self._nobody = f"$2b${settings.bcrypt_cost:02}${'.' * 53}"  # no password has this hash
+        self._locks = locks
+        self._sessions = sessions
+        self._hasher = Hasher(settings.bcrypt_cost)
 
     def close(self) -> None:
         """End the hashing threads."""
-        self._threads.shutdown()
+        self._hasher.close()
 
     async def register(
         self,
@@ -131,22 +101,23 @@ class Accounts:
         email: str | None = None,
         name: str | None = None,
         role: str = "attendee",
+        locale: str = "en",
     ) -> User:
-        """Create an account.
+        """Create an account. An address is sent a mail that verifies it.
 
-        Raises ValueError for a bad name or password, UsernameTaken, EmailTaken.
+        Raises ValueError for a bad name or password, Invalid, UsernameTaken, EmailTaken.
         """
         username = valid_username(username)
-        valid_password(password)
-        password_hash = await self._in_thread(self._hash, password)
-        folded_email = email and fold(email)
+        _check_new_password(password, username, email)
+        password_hash = await self._hasher.hash(password)
+        folded_email = email and fold_address(email)
         try:
             row = await self._db.one(
                 SQL["create_user"],
-                uuid4(), username, fold(username), folded_email, name, password_hash, role,
+                uuid4(), username, fold(username), folded_email, name, password_hash, role, locale,
             )  # fmt: skip
         except asyncpg.UniqueViolationError as error:
-            raise TAKEN[str(error.constraint_name)]() from error
+            raise REFUSALS[str(error.constraint_name)]() from error
         return User.from_row(row)
 
     async def login(self, login: str, password: str) -> TokenPair:
@@ -154,13 +125,14 @@ class Accounts:
 
         Raises InvalidCredentials: for whichever reason, after the same work.
         """
-        known = login.isprintable()  # nobody else's name could even be asked for
-        row = await self._db.fetchrow(SQL["find_login"], fold(login)) if known else None
-        password_hash = row["password_hash"] if row else self._nobody
-        matches = await self._in_thread(self._matches, password, password_hash)
-        if row is None or not matches:
+        row = None
+        if login.isprintable():  # nobody else's name could even be asked for
+            row = await self._db.fetchrow(SQL["find_login"], fold(login), fold_address(login))
+        password_hash = row["password_hash"] if row else None
+        if not await self._hasher.matches(password, password_hash) or row is None:
             raise InvalidCredentials()
-        return await self._start_session(row["id"], row["role"])
+        password_hash = await self._renewed(row["id"], password, row["password_hash"])
+        return await self._sessions.start(row["id"], password_hash)
 
     async def get(self, user_id: UUID) -> User:
         """The user's own profile.
@@ -171,6 +143,85 @@ class Accounts:
         if row is None:
             raise InvalidToken()
         return User.from_row(row)
+
+    async def change_profile(self, user_id: UUID, changes: Mapping[str, str | None]) -> User:
+        """Change the named fields of one's own profile; a new address has to be verified anew.
+
+        Raises EmailTaken, InvalidToken when the account is gone.
+        """
+        folded = dict(changes)
+        if email := folded.get("email"):
+            folded["email"] = fold_address(email)
+        try:
+            row = await self._db.fetchrow(SQL["change_profile"], user_id, json.dumps(folded))
+        except asyncpg.UniqueViolationError as error:
+            raise REFUSALS[str(error.constraint_name)]() from error
+        if row is None:
+            raise InvalidToken()
+        return User.from_row(row)
+
+    async def change_password(self, caller: Caller, current: str, new: str) -> None:
+        """Replace the password, and end every other session.
+
+        Raises InvalidCredentials, Invalid.
+        """
+        row = await self._confirm(caller, current)
+        _check_new_password(new, row["username"], row["email"])
+        new_hash = await self._hasher.hash(new)
+        changed = await self._db.only(
+            SQL["change_password"],
+            caller.user_id, row["password_hash"], new_hash, caller.session_id,
+        )  # fmt: skip
+        if not changed:
+            raise InvalidCredentials()
+
+    async def request_reset(self, email: str) -> None:
+        """Have a mail sent that resets the password, if somebody has this address.
+
+        It writes the same for everyone, so that its time tells nothing.
+        """
+        await self._db.execute(SQL["request_reset"], fold_address(email))
+
+    async def reset_password(self, token: str, new: str) -> None:
+        """Set a password by a mailed token. Every session ends.
+
+        Raises InvalidToken, Invalid.
+        """
+        row = await self._db.fetchrow(SQL["get_reset"], digest(token))
+        if row is None:
+            raise InvalidToken(DEAD_LINK)
+        _check_new_password(new, row["username"], row["email"])
+        new_hash = await self._hasher.hash(new)
+        if not await self._db.only(SQL["reset_password"], digest(token), new_hash):
+            raise InvalidToken(DEAD_LINK)
+
+    async def request_verification(self, user_id: UUID) -> None:
+        """Have a mail sent that verifies the user's address, unless it is verified.
+
+        Raises NoEmail.
+        """
+        if not await self._db.only(SQL["request_verification"], user_id):
+            raise NoEmail()
+
+    async def verify_email(self, token: str) -> None:
+        """Mark an address as verified by a mailed token.
+
+        Raises InvalidToken.
+        """
+        if not await self._db.only(SQL["verify_email"], digest(token)):
+            raise InvalidToken(DEAD_LINK)
+
+    async def erase(self, caller: Caller, password: str) -> None:
+        """Close one's own account: personal data goes, what is still to come is cancelled.
+
+        Raises InvalidCredentials, LastAdmin.
+        """
+        await self._confirm(caller, password)
+        try:
+            rows = await self._db.fetch(SQL["erase_user"], caller.user_id)
+        except asyncpg.CheckViolationError as error:
+            raise REFUSALS[str(error.constraint_name)]() from error
+        await asyncio.gather(*(self._locks.finish(Claim(row["event_id"])) for row in rows))
 
     async def list_users(
         self, *, role: str | None, active: bool | None, after: str, limit: int
@@ -187,106 +238,38 @@ class Accounts:
         try:
             row = await self._db.fetchrow(SQL["change_user"], user_id, role, active)
         except asyncpg.CheckViolationError as error:
-            if error.constraint_name != "users_last_admin":
-                raise
-            raise LastAdmin() from error
+            raise REFUSALS[str(error.constraint_name)]() from error
         if row is None:
             raise NotFound()
         return User.from_row(row)
-
-    async def authenticate(self, access_token: str) -> Caller:
-        """Whose token this is, if its session is still alive.
-
-        Raises InvalidToken.
-        """
-        session_id = self._tokens.session_of(access_token)
-        caller = await self._live(session_id)
-        if caller is None:
-            raise InvalidToken()
-        return caller
 
     async def has_admin(self) -> bool:
         """Is there an admin who can log in?"""
         return bool(await self._db.only(SQL["has_admin"]))
 
-    async def _start_session(self, user_id: UUID, role: str) -> TokenPair:
-        session_id, refresh_token = uuid4(), secrets.token_urlsafe(32)
-        days = self._settings.refresh_token_days
-        token_hash = hashlib.sha256(refresh_token.encode()).digest()
-        await self._db.execute(SQL["start_session"], session_id, user_id, token_hash, days)
-        access_token = self._tokens.issue(user_id, session_id, role)
-        return TokenPair(access_token, refresh_token, self._settings.access_token_s, "bearer")
+    async def _confirm(self, caller: Caller, password: str) -> asyncpg.Record:
+        """Make sure that it is the user, not merely someone with the user's token."""
+        row = await self._db.fetchrow(SQL["get_password"], caller.user_id)
+        if row is None or not await self._hasher.matches(password, row["password_hash"]):
+            raise InvalidCredentials("The password is wrong.")
+        return row
 
-    async def _live_batch(self, session_ids: list[UUID]) -> list[Caller | None]:
-        rows = await self._db.fetch(SQL["live_sessions"], session_ids)
-        live = {
-            row["session_id"]: Caller(row["user_id"], row["session_id"], row["role"])
-            for row in rows
-        }
-        return [live.get(session_id) for session_id in session_ids]
-
-    async def _in_thread(self, work: Any, *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
-
-    def _hash(self, password: str) -> str:
-        return bcrypt.hashpw(password.encode(), bcrypt.gensalt(self._settings.bcrypt_cost)).decode()
-
-    @staticmethod
-    def _matches(password: str, password_hash: str) -> bool:
-        secret = password.encode()
-        # bcrypt reads 72 bytes; a longer password can be nobody's, but takes as long.
-        matches = bcrypt.checkpw(secret[:PASSWORD_MAX_BYTES], password_hash.encode())
-        return matches and len(secret) <= PASSWORD_MAX_BYTES
+    async def _renewed(self, user_id: UUID, password: str, password_hash: str) -> str:
+        """The hash to go on with: a new one, where more work is asked for than when it was made."""
+        if not self._hasher.outdated(password_hash):
+            return password_hash
+        new_hash = await self._hasher.hash(password)
+        await self._db.execute(SQL["rehash"], user_id, password_hash, new_hash)
+        return new_hash
 
 
-class Tokens:
-    """Access tokens, after RFC 8725: one algorithm, all claims required, keys told by `kid`."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._keys = {_kid(secret): secret for secret in reversed(settings.signing_secrets)}
-        self._signing_kid = _kid(settings.signing_secrets[0])
-        self._lifetime_s = settings.access_token_s
-        self._verified: OrderedDict[str, tuple[UUID, float]] = OrderedDict()
-
-    def issue(self, user_id: UUID, session_id: UUID, role: str) -> str:
-        """A token for the session."""
-        now = int(time.time())
-        claims = {
-            "iss": ISSUER,
-            "aud": ISSUER,
-            "sub": str(user_id),
-            "sid": str(session_id),
-            "role": role,
-            "iat": now,
-            "exp": now + self._lifetime_s,
-            "jti": secrets.token_hex(8),
-        }
-        kid = self._signing_kid
-        return jwt.encode(claims, self._keys[kid], ALGORITHM, headers={"kid": kid})
-
-    def session_of(self, token: str) -> UUID:
-        """The session that a valid token names; remembered until the token expires.
-
-        Raises InvalidToken.
-        """
-        session_id, expires_at = self._verified.get(token, (None, 0.0))
-        if session_id is None or expires_at <= time.time():
-            session_id, expires_at = self._verify(token)
-            self._verified[token] = session_id, expires_at
-            if len(self._verified) > VERIFIED_MAX:
-                self._verified.popitem(last=False)
-        return session_id
-
-    def _verify(self, token: str) -> tuple[UUID, float]:
-        try:
-            key = self._keys[jwt.get_unverified_header(token)["kid"]]
-            claims = jwt.decode(
-                token, key, [ALGORITHM], audience=ISSUER, issuer=ISSUER, options={"require": CLAIMS}
-            )
-            return UUID(claims["sid"]), float(claims["exp"])
-        except (jwt.InvalidTokenError, KeyError, ValueError, TypeError, AttributeError) as error:
-            raise InvalidToken() from error
+DEAD_LINK = "This token is not valid, or no longer. Ask for a new mail."
 
 
-def _kid(secret: str) -> str:
-    return hashlib.sha256(b"kid:" + secret.encode()).hexdigest()[:16]
+def _check_new_password(password: str, username: str, email: str | None) -> None:
+    valid_password(password)
+    rest, address = fold(password), fold(email or "")
+    for known in (address, address.partition("@")[0], fold(username), "seatsvc"):
+        rest = rest.replace(known, "")
+    if len(rest) < GUESSES_MIN:
+        raise Invalid("The password must not be little more than the username or the address.")

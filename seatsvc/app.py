@@ -1,13 +1,15 @@
 """The application: the only place where parts are wired."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from seatsvc import __version__, db, telemetry
 from seatsvc.accounts import Accounts
@@ -15,21 +17,34 @@ from seatsvc.api import (
     accounts,
     bookings,
     events,
+    headers,
+    mails,
     operations,
     problems,
+    quick,
+    redoc,
     reports,
     seats,
+    strict,
     ticket_types,
+    users,
 )
 from seatsvc.api import holds as holds_api
+from seatsvc.api import rates as rates_api
+from seatsvc.api import sessions as sessions_api
 from seatsvc.api.deps import State
 from seatsvc.bookings import Bookings
+from seatsvc.delivery import Show, open_transport
+from seatsvc.errors import Unavailable
 from seatsvc.events import Events, main_hall
 from seatsvc.holds import Holds
 from seatsvc.locks import SeatLocks
+from seatsvc.outbox import Outbox
+from seatsvc.rates import Rates
 from seatsvc.reports import Reports
 from seatsvc.scripts import Redis
 from seatsvc.seats import Seats
+from seatsvc.sessions import Sessions
 from seatsvc.settings import Settings, load
 from seatsvc.ticket_types import TicketTypes
 
@@ -42,12 +57,15 @@ To try things here, register, press **Authorize**, and log in.
 
 
 ROUTERS = {
-    "Accounts": (accounts,),
+    "Accounts": (sessions_api, accounts, users),
     "Events": (events, ticket_types, reports),
     "Seats": (seats,),
     "Holds and bookings": (holds_api, bookings),
+    "Mails": (mails,),
     "Operations": (operations,),
 }
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +76,20 @@ class Prepared:
     admin_created: bool = False
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, show: Show | None = None) -> FastAPI:
     """The ASGI application. Without settings, the environment's.
 
-    Raises SettingsError.
+    Mails that go to a folder are also shown. Raises SettingsError.
     """
+    settings = settings or load()
     # The documentation pages load nothing from elsewhere.
     app = FastAPIOffline(
         static_url="/docs/assets",
+        redoc_url=None,
         title="seatsvc",
         version=__version__,
         description=DESCRIPTION,
-        lifespan=_lifespan(settings or load()),
+        lifespan=_lifespan(settings, show),
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
         telemetry={"tracing": False},
@@ -77,10 +97,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for tag, nouns in ROUTERS.items():
         for noun in nouns:
             app.include_router(noun.router, tags=[tag])
+    app.include_router(redoc.router)
     problems.install(app)
+    app.add_middleware(strict.Strict)
+    app.add_middleware(quick.Quick)
     app.add_middleware(problems.BodyLimit)
     app.add_middleware(problems.Unexpected)
+    app.add_middleware(rates_api.RateLimitHeaders)
+    if settings.cors_origins:
+        app.add_middleware(headers.Cors, allow_origins=settings.cors_origins)
+    app.add_middleware(headers.SecurityHeaders)
     app.add_middleware(telemetry.RequestLog)
+    if settings.trusted_proxies:
+        hosts = rates_api.proxies(settings.trusted_proxies)
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=hosts)
     return app
 
 
@@ -89,45 +119,76 @@ def _operation_id(route: APIRoute) -> str:
 
 
 def _lifespan(
-    settings: Settings,
+    settings: Settings, show: Show | None
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         telemetry.configure_logging()
-        async with wired(settings) as state:
-            expiry = asyncio.create_task(state["holds"].expire_for_ever())
+        if settings.rate_limits == "off":
+            log.warning("rate limits are off")
+        if settings.smtp_url is None:
+            log.warning("SEATSVC_SMTP_URL is not set: mails are dropped")
+        async with wired(settings, show) as state:
+            chores = [
+                asyncio.create_task(every(seconds, work))
+                for seconds, work in (
+                    (0.5, state["holds"].expire),
+                    (0.5, state["outbox"].dispatch_all),
+                    (60, state["outbox"].forget),
+                    (60, state["sessions"].forget),
+                )
+            ]
             yield state
-            expiry.cancel()
+            for chore in chores:
+                chore.cancel()
 
     return lifespan
 
 
+async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Do it again and again, as long as the service runs, whatever comes between."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except Unavailable:
+            continue
+        except Exception:
+            log.exception("%s failed", work.__qualname__)
+
+
 @asynccontextmanager
-async def wired(settings: Settings) -> AsyncIterator[State]:
+async def wired(settings: Settings, show: Show | None = None) -> AsyncIterator[State]:
     """All parts, until the block ends; what was begun is finished before they close.
 
-    Raises Unavailable when there is no PostgreSQL.
+    Raises SettingsError, Unavailable when there is no PostgreSQL.
     """
+    transport = open_transport(settings, show)
     async with db.connect(settings) as database:
         redis = Redis(settings)
         locks = SeatLocks(redis, settings)
+        sessions = Sessions(database, settings)
         halls = Seats(database, redis, locks, settings)
         holds = Holds(database, locks, halls)
         state = State(
             settings=settings,
             database=database,
             redis=redis,
-            accounts=Accounts(database, settings),
+            rates=Rates(redis, settings),
+            sessions=sessions,
+            accounts=Accounts(database, locks, sessions, settings),
             events=Events(database, locks),
             ticket_types=TicketTypes(database),
             reports=Reports(database),
             seats=halls,
             holds=holds,
             bookings=Bookings(database, locks, halls, holds),
+            outbox=Outbox(database, settings, transport),
         )
         try:
             yield state
         finally:
+            await state["outbox"].finish_running()
             await holds.finish_running()
             await state["bookings"].finish_running()
             state["accounts"].close()

@@ -60,6 +60,10 @@ S = TypeVar("S", bound=Sale)
 T = TypeVar("T")
 
 
+class _Crowded(Exception):
+    """The order could not be decided together with its neighbours."""
+
+
 class Checkout(Generic[S]):
     """Turns orders into bookings, or into holds.
 
@@ -83,7 +87,7 @@ class Checkout(Generic[S]):
         self._take_query = take
         self._committed_query = committed
         self._from_row = from_row
-        self._lane = Lane(self._take_batch)
+        self._lane = Lane(self._take_batch, apart=lambda order: (order.user_id,))
         self._running: set[asyncio.Task[Any]] = set()
 
     async def order(
@@ -170,17 +174,27 @@ class Checkout(Generic[S]):
         finally:
             await self._locks.finish(claim)
 
-    async def _take_batch(self, orders: Sequence[Order]) -> Sequence[Done[S] | Exception]:
+    async def _take_batch(self, orders: Sequence[Order]) -> list[Done[S] | Exception]:
+        """All but those that meet an earlier order of the batch at a seat."""
+        first, busy = _first_come(orders)
+        results = iter(await self._take_together(first) if first else ())
+        return [busy[order.id] if order.id in busy else next(results) for order in orders]
+
+    async def _take_together(self, orders: Sequence[Order]) -> Sequence[Done[S] | Exception]:
         batch = secrets.randbits(63)
         try:
-            return await self._take_once(batch, orders)
+            results = await self._take_once(batch, orders)
         except _OUTCOME_OPEN:
             return await self._settle(batch, orders)
         except asyncpg.PostgresError as error:
             if len(orders) == 1:
                 return [_refused_by_database(error)]
-        # Rolled back as a whole. One order's trouble must not become its neighbours'.
-        return [await self._take_alone(order) for order in orders]
+            # Rolled back as a whole. One order's trouble must not become its neighbours'.
+            results = [_Crowded()] * len(orders)
+        return [
+            await self._take_alone(order) if isinstance(result, _Crowded) else result
+            for order, result in zip(orders, results, strict=True)
+        ]
 
     async def _take_alone(self, order: Order) -> Done[S] | Exception:
         try:
@@ -215,7 +229,22 @@ class Checkout(Generic[S]):
     def _result(self, row: asyncpg.Record) -> Done[S] | Exception:
         if row["refusal"] is None:
             return Done(self._from_row(row), row["replayed"])
+        if row["refusal"] == "crowded":
+            return _Crowded()
         return refusal(row["refusal"], seats=row["blame"], allowance=row["allowance"])
+
+
+def _first_come(orders: Sequence[Order]) -> tuple[list[Order], dict[UUID, Busy]]:
+    """The orders that come first to their seats, and the refusals of the others by their ids."""
+    first, busy, named = [], dict[UUID, Busy](), set[int]()
+    for order in orders:
+        if met := named.intersection(order.seat_ids):
+            blame = [{"id": seat_id, "reason": Busy.code} for seat_id in sorted(met)]
+            busy[order.id] = Busy(retry_after_s=1, seats=blame)
+        else:
+            first.append(order)
+            named.update(order.seat_ids)
+    return first, busy
 
 
 def refusal(code: str, **extras: str | None) -> ServiceError:

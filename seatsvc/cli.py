@@ -10,10 +10,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 import uvicorn
+from pydantic import SecretStr
 
 from seatsvc import __version__, app, local, settings, telemetry
+from seatsvc.api.protocol import Protocol
 from seatsvc.db import MigrationError
 from seatsvc.errors import ServiceError
 from seatsvc.settings import Settings, SettingsError
@@ -22,10 +25,13 @@ GRACE_S = 8
 SECRET_BYTES = 48
 SERVER_OPTIONS: dict[str, Any] = {
     "loop": "uvloop",
-    "http": "httptools",
+    "http": Protocol,
+    "ws": "none",
     "log_config": None,
     "access_log": False,
     "server_header": False,
+    # uvicorn would believe any neighbour's X-Forwarded-For. Whom to believe is a setting: app.py.
+    "proxy_headers": False,
     "timeout_graceful_shutdown": GRACE_S,
 }
 
@@ -35,7 +41,7 @@ seatsvc {version} is ready. Stop it with Ctrl-C; its data stays in {data}.
   API documentation  {url}/docs
   Free seats         {url}/seats
   Health             {url}/health
-{admin}
+{mails}{admin}
 Register, log in, and book seat 1:
 
   curl -s {url}/auth/register -H 'Content-Type: application/json' -d '{user}'
@@ -149,7 +155,7 @@ def run_local(arguments: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     listener = _listen(arguments.host, arguments.port)
     with local.servers(arguments.data, _report) as servers:
-        password = secrets.token_urlsafe(12)
+        password = secrets.token_urlsafe(16)
         current = settings.load(
             database_url=servers.database_url,
             redis_url=servers.redis_url,
@@ -158,6 +164,7 @@ def run_local(arguments: argparse.Namespace) -> None:
             admin_username="admin",
             admin_password=password,
         )
+        current = _with_mails(current, arguments.data, _url(listener))
         prepared = asyncio.run(_prepare(current))
         admin = f"\n  Admin: admin, password {password} (shown only now)\n"
         screen = SCREEN.format(
@@ -165,9 +172,10 @@ def run_local(arguments: argparse.Namespace) -> None:
             url=_url(listener),
             user=USER,
             data=arguments.data,
+            mails=_mails_line(current),
             admin=admin if prepared.admin_created else "",
         )
-        config = uvicorn.Config(app.create_app(current), **SERVER_OPTIONS)
+        config = uvicorn.Config(app.create_app(current, _report), **SERVER_OPTIONS)
         try:
             LocalServer(config, screen).run(sockets=[listener])
         except KeyboardInterrupt:
@@ -210,6 +218,21 @@ def _listen(host: str, port: int) -> socket.socket:
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _with_mails(current: Settings, data: Path, url: str) -> Settings:
+    """Mails go to a folder, and their links come here, where the environment does not say else."""
+    changes: dict[str, Any] = {}
+    if current.smtp_url is None:
+        changes["smtp_url"] = SecretStr(f"file://{quote(str((data / 'mails').absolute()))}")
+    if "public_url" not in current.model_fields_set:
+        changes["public_url"] = url
+    return current.model_copy(update=changes)
+
+
+def _mails_line(current: Settings) -> str:
+    url = urlsplit(current.smtp_url.get_secret_value() if current.smtp_url else "")
+    return f"  Mails              {unquote(url.path)}\n" if url.scheme == "file" else ""
 
 
 def _local_secret(data: Path) -> str:

@@ -108,8 +108,22 @@ class PayloadTooLarge(ServiceError):
     status = 413
 
 
+class HeadersTooLarge(ServiceError):
+    """The request line and the headers are larger than 32 KiB, or more than 100 fields."""
+
+    code = "headers_too_large"
+    status = 431
+
+
+class MalformedRequest(ServiceError):
+    """This is not valid HTTP."""
+
+    code = "malformed_request"
+    status = 400
+
+
 class RequestTimeout(ServiceError):
-    """The body did not arrive in time."""
+    """The request did not arrive in time."""
 
     code = "request_timeout"
     status = 408
@@ -145,6 +159,12 @@ class NameTaken(Conflict):
     """This event has a ticket type of this name already."""
 
     code = "name_taken"
+
+
+class NoEmail(Conflict):
+    """This account has no e-mail address. Add one first: `PATCH /me`."""
+
+    code = "no_email"
 
 
 class LastAdmin(Conflict):

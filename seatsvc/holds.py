@@ -1,7 +1,6 @@
 """Holds: seats set aside for a buyer for some minutes. They live in PostgreSQL, by its clock."""
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -10,14 +9,12 @@ import asyncpg
 
 from seatsvc import db
 from seatsvc.checkout import Checkout, refusal
-from seatsvc.errors import NotFound, Unavailable
+from seatsvc.errors import NotFound
 from seatsvc.locks import Claim, SeatLocks
 from seatsvc.orders import Choice, Done, SoldSeat, side_by_side, sold_seats
 from seatsvc.seats import Seats
 
 SQL = db.queries("holds")
-EXPIRY_PAUSE_S = 0.5
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +105,14 @@ class Holds:
         """
         await self._change("release_hold", user_id, hold_id)
 
-    async def expire_for_ever(self) -> None:
-        """Free what expires, as long as the service runs. Every worker does; none waits."""
-        while True:
-            await asyncio.sleep(EXPIRY_PAUSE_S)
-            try:
-                await self._expire()
-            except Unavailable:
-                continue
-            except Exception:
-                log.exception("holds could not be expired")
+    async def expire(self) -> None:
+        """Free what has expired. Every worker does; none waits for another.
+
+        Raises Unavailable.
+        """
+        await self._db.execute(SQL["forget_keys"])
+        while rows := await self._db.fetch(SQL["expire_holds"]):
+            await asyncio.gather(*(self._locks.finish(Claim(row["event_id"])) for row in rows))
 
     async def finish_running(self) -> None:
         """Let what was begun end."""
@@ -134,8 +129,3 @@ class Holds:
             await self._locks.finish(Claim(event_id))
         if refused is not None:
             raise refusal(refused)
-
-    async def _expire(self) -> None:
-        await self._db.execute(SQL["forget_keys"])
-        while rows := await self._db.fetch(SQL["expire_holds"]):
-            await asyncio.gather(*(self._locks.finish(Claim(row["event_id"])) for row in rows))

@@ -7,7 +7,7 @@ idle lane starts at once, and while its calls run, the next batch gathers.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from seatsvc.errors import Unavailable
@@ -21,6 +21,7 @@ class Lane(Generic[Item, Result]):
 
     A result that is an exception is raised for its own item only; if `run` itself raises, all
     items of that batch fail with it. Whoever is cancelled while waiting cancels nobody else.
+    Items for which `apart` names something in common never share a batch.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class Lane(Generic[Item, Result]):
         calls_max: int = 2,
         batch_max: int = 64,
         waiting_max: int = 2000,
+        apart: Callable[[Item], Iterable[Hashable]] = lambda _: (),
     ) -> None:
         self._run = run
         self._calls_max = calls_max
         self._batch_max = batch_max
         self._waiting_max = waiting_max
+        self._apart = apart
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._calls = 0
         self._tasks: set[asyncio.Task[None]] = set()  # so that none is collected while it runs
@@ -58,11 +61,25 @@ class Lane(Generic[Item, Result]):
     async def _drain(self) -> None:
         try:
             while self._waiting:
-                size = min(len(self._waiting), self._batch_max)
-                await self._call([self._waiting.popleft() for _ in range(size)])
+                await self._call(self._next_batch())
         finally:
             # In the same breath as the last look: a task that is as good as done starts no batch.
             self._calls -= 1
+
+    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        later: list[tuple[Item, asyncio.Future[Result]]] = []
+        named: set[Hashable] = set()
+        while self._waiting and len(batch) < self._batch_max:
+            waiting = self._waiting.popleft()
+            names = set(self._apart(waiting[0]))
+            if named.isdisjoint(names):
+                batch.append(waiting)
+                named |= names
+            else:
+                later.append(waiting)
+        self._waiting.extendleft(reversed(later))
+        return batch
 
     async def _call(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         results: Sequence[Result | Exception]

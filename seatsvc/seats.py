@@ -105,14 +105,16 @@ class Seats:
         SeatHeld, Busy.
         """
         hall = await self.hall_of(tuple(seat_ids))
-        if hall.event_id != event_id:
-            raise MixedEvents("These seats are not of this event.")
+        mixed = hall.event_id != event_id
+        wanted = [] if mixed else seat_ids  # with none of them: is it the owner's event?
         try:
-            row = await self._db.fetchrow(SQL["block_seats"], event_id, owner, seat_ids, off_sale)
+            row = await self._db.fetchrow(SQL["block_seats"], event_id, owner, wanted, off_sale)
         finally:
             await self._locks.finish(Claim(event_id))
         if row is None:
             raise NotFound(f"There is no event {event_id}, or it is not yours.")
+        if mixed:
+            raise MixedEvents("These seats are not of this event.")
         if row["blame"]:
             seats = json.loads(row["blame"])
             raise BY_CODE[seats[0]["reason"]](seats=seats)

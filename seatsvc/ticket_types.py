@@ -23,8 +23,7 @@ REFUSALS: dict[str, Callable[[], ServiceError]] = {
         TicketTypeInUse, "More places of this ticket type are booked or held than this quantity."
     ),
     "sections_ticket_type_id_fkey": TicketTypeInUse,
-    "booking_seats_ticket_type_id_fkey": TicketTypeInUse,
-    "holds_ticket_type_id_fkey": TicketTypeInUse,
+    "ticket_types_in_use": TicketTypeInUse,
 }
 
 

@@ -112,21 +112,6 @@ async def test_failed_migration_leaves_nothing(
     assert "new_9999" not in tables
 
 
-async def test_migrations_go_down_again(raw: asyncpg.Connection) -> None:
-    """Each one's way back, in the opposite order, leaves an empty database."""
-    files = sorted((db.SQL / "migrations").glob("*.sql"))
-    for migration in db.migrations():
-        await raw.execute(migration.up)
-    for file in reversed(files):
-        await raw.execute(file.read_text().partition("-- migrate:down")[2])
-    left = await raw.fetchval(
-        "select count(*) from (select relname::text from pg_class"
-        " where relnamespace = 'public'::regnamespace union all select proname::text from pg_proc"
-        " where pronamespace = 'public'::regnamespace) x"
-    )
-    assert left == 0
-
-
 def test_unknown_queries() -> None:
     """A name that is not in the file is an error at once."""
     with pytest.raises(KeyError):
@@ -231,17 +216,3 @@ async def test_failed_transaction_is_rolled_back(database: db.Database) -> None:
     with pytest.raises(RuntimeError, match="mine"):
         await fails()
     assert await db.pending(database) == []
-
-
-async def test_down_undoes_up(raw: asyncpg.Connection) -> None:
-    """Every migration's `down` takes back what its `up` made, newest first; then up goes again."""
-    texts = [file.read_text() for file in sorted((db.SQL / "migrations").glob("*.sql"))]
-    for migration in db.migrations():
-        await raw.execute(migration.up)
-    for text in reversed(texts):
-        await raw.execute(text.partition("-- migrate:down")[2])
-    left = "select proname from pg_proc where pronamespace = 'public'::regnamespace"
-    assert not await raw.fetch(TABLES)
-    assert not await raw.fetch(left)
-    for migration in db.migrations():
-        await raw.execute(migration.up)

@@ -68,7 +68,8 @@ def test_codes_table() -> None:
 
 
 def test_first_booking_is_the_screen() -> None:
-    screen = SCREEN.format(version="", url="http://127.0.0.1:8000", user=USER, data="", admin="")
+    parts = {"version": "", "user": USER, "data": "", "mails": "", "admin": ""}
+    screen = SCREEN.format(url="http://127.0.0.1:8000", **parts)
     section = README.partition("## The first booking")[2].partition("\n## ")[0]
     commands = re.compile(r"^ *((?:curl|TOKEN=).*)", re.M)
     printed, said = (commands.findall(text) for text in (screen, section))

@@ -100,7 +100,7 @@ def broken(script: Script, *edits: tuple[str, str]) -> Script:
 
 async def pause(build: Build) -> None:
     """After its last look, before it commits, every sale gives others time."""
-    await build.rewrite("remember", ("insert into", "select pg_sleep(0.03); insert into"))
+    await build.rewrite("remember", ("insert into", "perform pg_sleep(0.03); insert into"))
 
 
 async def no_redis_lock(build: Build) -> None:
@@ -120,12 +120,13 @@ async def half_a_redis_lock(build: Build) -> None:
 
 async def no_row_lock(build: Build) -> None:
     """Check, then insert: the seats' rows are looked at, but not locked."""
-    await build.rewrite("lock_free_seats", ("for update skip locked", ""))
+    await build.rewrite("lock_seats", ("for update skip locked", ""))
 
 
 async def no_check(build: Build) -> None:
     """Every seat passes for free."""
-    await build.replace("lock_free_seats", "select null::json")
+    await build.rewrite("lock_seats", ("return array(", "return wanted; return array("))
+    await build.rewrite("look_at_seats", ("s.held_until is null or", "true or"))
 
 
 async def no_index(build: Build) -> None:
@@ -138,8 +139,15 @@ async def no_index(build: Build) -> None:
 
 async def no_order(build: Build) -> None:
     """Seats are locked in any order, and waited for."""
-    edit = "order by id for update skip locked", "order by random() for update"
-    await build.rewrite("lock_free_seats", edit)
+    one = "perform from seats where id = seat for update; perform pg_sleep(0.002);"
+    await build.rewrite(
+        "lock_seats",
+        ("declare", "declare seat bigint;"),
+        (
+            "begin",
+            f"begin for seat in select unnest(wanted) order by random() loop {one} end loop;",
+        ),
+    )
 
 
 async def no_user_lock(build: Build) -> None:
@@ -164,25 +172,29 @@ async def no_type_constraint(build: Build) -> None:
 
 async def no_memory(build: Build) -> None:
     """Idempotency-Keys are not remembered."""
-    await build.rewrite("remember", ("r.key is not null", "false"))
+    await build.rewrite("remember", ("key is not null", "false"))
 
 
 async def what_is_left(build: Build) -> None:
     """An order gets those of its seats that are free."""
-    free = "array(select id from seats where id = any (r.seat_ids) and booking_id is null)"
-    await build.rewrite("choose_seats", ("wanted := r.seat_ids;", f"wanted := {free};"))
+    edit = "where s.id = any (wanted) and", "where s.id = any (wanted) and s.id = any (locked) and"
+    await build.rewrite("look_at_seats", edit)
 
 
 async def no_lock_of_held_seats(build: Build) -> None:
     """Who books from a hold that still runs, is late, and does not look for its seats again."""
-    late = "select pg_sleep_until(h.expires_at + interval '0.2 s'); select true"
-    await build.replace("lock_held_seats", late)
+    until = "(select max(expires_at) + interval '0.2 s' from holds where id = any (running))"
+    await build.rewrite(
+        "lock_seats",
+        ("return array(", f"perform pg_sleep_until({until}); return wanted; return array("),
+    )
 
 
 async def no_look_at_holds(build: Build) -> None:
     """A held seat passes for free."""
     edit = "and (held_until is null or held_until <= clock_timestamp())", ""
-    await build.rewrite("lock_free_seats", edit)
+    await build.rewrite("lock_seats", edit)
+    await build.rewrite("look_at_seats", ("s.held_until is null or", "true or"))
 
 
 async def no_look_at_the_status(build: Build) -> None:

@@ -5,13 +5,12 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 import httpx
-import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run
 
-from seatsvc import holds
+from seatsvc.app import every
 from tests.conftest import Person, Service, Venue
 from tests.conftest import problem_of as check
 from tests.model import (
@@ -263,9 +262,9 @@ class Machine(RuleBasedStateMachine):
             ]
 
 
-async def play(shared: Service, patches: pytest.MonkeyPatch, **bounds: Any) -> None:
-    """Run the machine in a thread, while this loop runs the service."""
-    patches.setattr(holds, "EXPIRY_PAUSE_S", 0.02)
+async def play(shared: Service, **bounds: Any) -> None:
+    """Run the machine in a thread, while this loop runs the service and looks for what expired."""
+    expiry = asyncio.create_task(every(0.02, shared.state["holds"].expire))
     loop = asyncio.get_running_loop()
     machine = type("BoundMachine", (Machine,), {"service": shared, "loop": loop})
     checks = list(HealthCheck)
@@ -276,14 +275,16 @@ async def play(shared: Service, patches: pytest.MonkeyPatch, **bounds: Any) -> N
         suppress_health_check=checks,
         **bounds,
     )
-    await asyncio.to_thread(run, machine, settings=bounded)
+    try:
+        await asyncio.to_thread(run, machine, settings=bounded)
+    finally:
+        expiry.cancel()
 
 
-async def test_model(shared: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_model(shared: Service) -> None:
     """Always the same sequences of calls."""
     await play(
         shared,
-        monkeypatch,
         max_examples=8,
         stateful_step_count=25,
         derandomize=True,

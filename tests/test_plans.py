@@ -210,7 +210,7 @@ async def counters(session: asyncpg.Connection) -> Counter[tuple[str, str]]:
 Args = Callable[[Case], Sequence[object]]
 QUERIES: dict[str, tuple[str, str, Args]] = {
     "hall": ("seats", "find_hall_of_seat", lambda case: [case.free[0]]),
-    "session": ("accounts", "live_sessions", lambda case: [[case.user_id]]),
+    "session": ("sessions", "live_sessions", lambda case: [[case.user_id]]),
     "booking": ("bookings", "get_booking", lambda case: [case.booking_id, case.user_id]),
     "bookings": ("bookings", "list_bookings",
                  lambda case: [case.user_id, None, None, None, None, 20]),

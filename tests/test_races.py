@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from seatsvc import local
-from seatsvc.accounts import Tokens
 from seatsvc.settings import Settings
+from seatsvc.tokens import Tokens
 from tests.conftest import Person, Service, Venue, make_settings, serve
 
 CHANCE = secrets.SystemRandom()

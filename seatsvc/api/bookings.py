@@ -1,24 +1,29 @@
 """Booking seats, one's own bookings, and cancelling them."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, JsonValue, TypeAdapter, model_validator
 
 from seatsvc.api.deps import (
     CallerDep,
+    Cursor,
     IdempotencyKey,
+    Limit,
     QueryId,
     StateDep,
+    Uuid,
     decode_cursor,
     encode_cursor,
     link_next,
     time_in_cursor,
 )
-from seatsvc.api.holds import HOLD_EXAMPLES, REFUSALS, HoldRequest, created
+from seatsvc.api.holds import HOLD_EXAMPLES, HOLD_WAYS, REFUSALS, HoldRequest, created
+from seatsvc.api.openapi import one_way
 from seatsvc.api.problems import answers
+from seatsvc.api.rates import BookerDep
 from seatsvc.bookings import Booking
 from seatsvc.errors import (
     AlreadyCancelled,
@@ -28,6 +33,7 @@ from seatsvc.errors import (
     InvalidToken,
     NotAuthenticated,
     NotFound,
+    RateLimited,
     Unavailable,
 )
 
@@ -40,10 +46,12 @@ BOOKING_EXAMPLES: list[JsonValue] = [
 _BOOKING = TypeAdapter(Booking)
 
 
-class BookingRequest(HoldRequest, json_schema_extra={"examples": BOOKING_EXAMPLES}):
+class BookingRequest(
+    HoldRequest, json_schema_extra=one_way(*HOLD_WAYS, "hold_id", examples=BOOKING_EXAMPLES)
+):
     """Places, all or none: one seat, several seats, a number of an event's best, or a hold."""
 
-    hold_id: UUID | None = None
+    hold_id: Uuid | None = None
 
     @model_validator(mode="after")
     def _hold_has_types(self) -> Self:
@@ -76,10 +84,10 @@ class BookingPage(BaseModel):
     responses=answers(*REFUSALS, HoldExpired),
 )
 async def create_booking(
-    body: BookingRequest, caller: CallerDep, parts: StateDep, key: IdempotencyKey = None
+    body: BookingRequest, caller: BookerDep, parts: StateDep, key: IdempotencyKey = None
 ) -> Response:
     """Book places, all or none. With an `Idempotency-Key`, a repeated request is done once."""
-    done = await parts["bookings"].book(caller.user_id, body.choice(), key, body.fingerprint())
+    done = await parts["bookings"].book(caller.user_id, body.choice(), key, body.fingerprint(key))
     return created(_BOOKING.dump_json(done.sale), f"/bookings/{done.sale.id}", done.replayed)
 
 
@@ -94,8 +102,8 @@ async def list_bookings(
     parts: StateDep,
     status: Literal["active", "cancelled"] | None = None,
     event_id: QueryId = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
 ) -> BookingPage:
     """My bookings, newest first."""
     found = await parts["bookings"].list_bookings(
@@ -113,7 +121,7 @@ async def list_bookings(
     "/bookings/{booking_id}",
     responses=answers(NotAuthenticated, InvalidToken, NotFound, Invalid, Unavailable),
 )
-async def get_booking(booking_id: UUID, caller: CallerDep, parts: StateDep) -> Booking:
+async def get_booking(booking_id: Uuid, caller: CallerDep, parts: StateDep) -> Booking:
     """One of my bookings."""
     return await parts["bookings"].get(caller.user_id, booking_id)
 
@@ -121,10 +129,11 @@ async def get_booking(booking_id: UUID, caller: CallerDep, parts: StateDep) -> B
 @router.delete(
     "/bookings/{booking_id}",
     responses=answers(
-        NotAuthenticated, InvalidToken, NotFound, AlreadyCancelled, Invalid, Unavailable
+        NotAuthenticated, InvalidToken, NotFound, AlreadyCancelled, Invalid, RateLimited,
+        Unavailable,
     ),
-)
-async def cancel_booking(booking_id: UUID, caller: CallerDep, parts: StateDep) -> Booking:
+)  # fmt: skip
+async def cancel_booking(booking_id: Uuid, caller: BookerDep, parts: StateDep) -> Booking:
     """Cancel one of my bookings. Its seats are free again."""
     return await parts["bookings"].cancel(caller.user_id, booking_id)
 

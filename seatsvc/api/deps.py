@@ -16,25 +16,29 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    GetJsonSchemaHandler,
     StrictInt,
-    StringConstraints,
     TypeAdapter,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from seatsvc.accounts import Accounts, Caller
+from seatsvc.accounts import Accounts
+from seatsvc.api.openapi import ID_MAX, LINE, NAME, Says
 from seatsvc.bookings import Bookings
 from seatsvc.db import Database
 from seatsvc.errors import BadCursor, Forbidden, InvalidToken, NotAuthenticated, NotFound
 from seatsvc.events import Events
 from seatsvc.holds import Holds
+from seatsvc.outbox import Outbox
+from seatsvc.rates import Rates
 from seatsvc.reports import Reports
 from seatsvc.scripts import Redis
 from seatsvc.seats import Seats
+from seatsvc.sessions import Caller, Sessions
 from seatsvc.settings import Settings
 from seatsvc.ticket_types import TicketTypes
-
-BIGINT_MAX = 2**63 - 1
 
 
 class State(TypedDict):
@@ -43,6 +47,8 @@ class State(TypedDict):
     settings: Settings
     database: Database
     redis: Redis
+    rates: Rates
+    sessions: Sessions
     accounts: Accounts
     events: Events
     ticket_types: TicketTypes
@@ -50,6 +56,7 @@ class State(TypedDict):
     seats: Seats
     holds: Holds
     bookings: Bookings
+    outbox: Outbox
 
 
 def state(request: Request) -> State:
@@ -64,12 +71,31 @@ async def _state(request: Request) -> State:
 StateDep = Annotated[State, Depends(_state)]
 
 _bearer = OAuth2PasswordBearer("/auth/token", auto_error=False)
+BearerDep = Annotated[str | None, Depends(_bearer)]
 
 
-async def _caller(request: Request, token: Annotated[str | None, Depends(_bearer)]) -> Caller:
-    if token is None:
+def required(request: Request, bearer: str | None) -> str:
+    """The access token.
+
+    Raises NotAuthenticated, InvalidToken.
+    """
+    if bearer is None:
         raise InvalidToken() if "authorization" in request.headers else NotAuthenticated()
-    return await state(request)["accounts"].authenticate(token)
+    return bearer
+
+
+async def authenticated(request: Request, token: str) -> Caller:
+    """The caller, whom the request's log line names from here on.
+
+    Raises InvalidToken.
+    """
+    caller = await state(request)["sessions"].authenticate(token)
+    request.scope["user_id"] = caller.user_id
+    return caller
+
+
+async def _caller(request: Request, bearer: BearerDep) -> Caller:
+    return await authenticated(request, required(request, bearer))
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]
@@ -100,40 +126,67 @@ OrganizerDep = Annotated[Caller, Depends(_organizer)]
 # Whose events the caller may change and look into: None: everyone's.
 OwnerDep = Annotated[UUID | None, Depends(_owner)]
 
-Id = Annotated[StrictInt, Field(gt=0, le=BIGINT_MAX)]
-PathId = Annotated[int, Path(gt=0, le=BIGINT_MAX)]
-QueryId = Annotated[int | None, Query(gt=0, le=BIGINT_MAX)]
+Id = Annotated[StrictInt, Field(gt=0, le=ID_MAX)]
+
+
+def _digits(text: object) -> object:
+    if isinstance(text, str) and not re.fullmatch("0|[1-9][0-9]{0,18}", text):
+        raise ValueError("must be an integer, in digits only")
+    return text
+
+
+def _canonical(text: object) -> object:
+    if isinstance(text, str) and not _UUID.fullmatch(text):
+        raise ValueError("must be a UUID: 8-4-4-4-12 hexadecimal digits")
+    return text
+
+
+# In one spelling each, though their readers know others: 1.0, +1 and 1_0; {...} and urn:uuid:...
+_UUID = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_DIGITS = BeforeValidator(_digits)
+Uuid = Annotated[UUID, BeforeValidator(_canonical)]
+PathId = Annotated[int, Path(gt=0, le=ID_MAX), _DIGITS]
+QueryId = Annotated[Annotated[int, Field(gt=0, le=ID_MAX), _DIGITS] | None, Query()]
+IDEMPOTENCY_KEY = r"[\x21-\x7e]{1,64}"
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         min_length=1,
         max_length=64,
-        pattern=r"^[\x21-\x7e]+$",
+        pattern=f"^{IDEMPOTENCY_KEY}$",
         description="Repeat a request with the same key, and it is done once. Kept 24 hours.",
     ),
 ]
 
+# A surrogate alone: JSON can hold it, UTF-8 cannot.
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
-def _printable(text: str) -> str:
-    if not text.isprintable():
+
+def plain(text: str, pattern: str = LINE) -> str:
+    """Text that can be shown and stored.
+
+    Raises ValueError.
+    """
+    if not re.fullmatch(pattern, text) or _HALF_CHARACTER.search(text):
         raise ValueError("must not hold control characters")
     return text
 
 
-Line = Annotated[str, AfterValidator(_printable)]
-Name = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(_printable),
-]
-Short = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=50),
-    AfterValidator(_printable),
-]
-Limit = Annotated[int, Query(ge=1, le=100)]
-Cursor = Annotated[str | None, Query(max_length=400)]
+def _name(text: str) -> str:
+    stripped = plain(text).strip()
+    if not stripped:
+        raise ValueError("must not be blank")
+    return stripped
+
+
+Line = Annotated[str, AfterValidator(plain), Says("pattern", LINE)]
+_NAMED = (AfterValidator(_name), Says("pattern", NAME))
+Name = Annotated[str, Field(min_length=1, max_length=200), *_NAMED]
+Short = Annotated[str, Field(min_length=1, max_length=50), *_NAMED]
+Limit = Annotated[int, Query(ge=1, le=100), _DIGITS]
+SeatsLimit = Annotated[int, Query(ge=1, le=1000), _DIGITS]
+Cursor = Annotated[str | None, Query(min_length=1, max_length=400, pattern=r"^[A-Za-z0-9_-]+$")]
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
@@ -180,6 +233,15 @@ class Patch(BaseModel, extra="forbid"):
             raise ValueError("name at least one field to change")
         return self
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The document says so, too."""
+        schema = handler(core_schema)
+        handler.resolve_ref_schema(schema)["minProperties"] = 1
+        return schema
+
 
 def cacheable(request: Request, body: bytes, etag: str, cache_control: str) -> Response:
     """200 with the body, or 304 when the client has this very version."""
@@ -207,9 +269,11 @@ def decode_cursor(cursor: str) -> list[Any]:
     """
     try:
         parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except ValueError:
+    except (ValueError, RecursionError):
         parts = None
-    if not isinstance(parts, list):
+    if not isinstance(parts, list) or encode_cursor(*parts) != cursor:
+        raise BadCursor()
+    if any(isinstance(part, bool) for part in parts):  # which would pass for an int
         raise BadCursor()
     return parts
 

@@ -1,6 +1,7 @@
 """What `POST /events` takes: the event, its ticket types, and its hall."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -14,17 +15,12 @@ from pydantic import (
     model_validator,
 )
 
-from seatsvc.api.deps import Name, Short, Timestamp
+from seatsvc.api.deps import Name, Short, Timestamp, plain
+from seatsvc.api.openapi import TEXT, Says, one_way
 from seatsvc.api.ticket_types import PLACES_MAX, TicketTypeBody
 from seatsvc.events import EventDraft, RowDraft, SectionDraft, TicketTypeDraft
 
 TICKET_TYPES_MAX = 100
-
-
-def _text(text: str) -> str:
-    if not all(character.isprintable() or character in "\n\r\t" for character in text):
-        raise ValueError("must not hold control characters")
-    return text
 
 
 def no_doubles(values: Iterable[str], what: str) -> None:
@@ -44,9 +40,19 @@ def _no_double_labels(labels: list[str]) -> list[str]:
     return labels
 
 
-Description = Annotated[str, Field(max_length=10_000), AfterValidator(_text)]
+Description = Annotated[
+    str,
+    Field(max_length=10_000),
+    AfterValidator(partial(plain, pattern=TEXT)),
+    Says("pattern", TEXT),
+]
 Places = Annotated[StrictInt, Field(ge=1, le=PLACES_MAX)]
-Labels = Annotated[list[Short], Field(min_length=1), AfterValidator(_no_double_labels)]
+Labels = Annotated[
+    list[Short],
+    Field(min_length=1),
+    AfterValidator(_no_double_labels),
+    Says("uniqueItems", True),
+]
 SeatsInRow = Annotated[
     Annotated[Places, Tag("number")] | Annotated[Labels, Tag("labels")],
     Discriminator(lambda value: "labels" if isinstance(value, list) else "number"),
@@ -90,7 +96,7 @@ class RowBody(BaseModel, extra="forbid"):
         return RowDraft(self.name, labels, self.accessible, self.x, self.y, places)
 
 
-class SectionBody(BaseModel, extra="forbid"):
+class SectionBody(BaseModel, extra="forbid", json_schema_extra=one_way("rows", "places")):
     """A part of the hall: numbered `rows`, or a number of general-admission `places`."""
 
     name: Name
@@ -155,7 +161,10 @@ CONCERT: dict[str, JsonValue] = {
 FAIR: dict[str, JsonValue] = {"name": "Book fair", "capacity": 500}
 
 
-class EventBody(EventSettings, json_schema_extra={"examples": [CONCERT, FAIR]}):
+class EventBody(
+    EventSettings,
+    json_schema_extra=one_way("capacity", "sections", examples=[CONCERT, FAIR]),
+):
     """A new event, with its places: `capacity`, or `sections`."""
 
     name: Name

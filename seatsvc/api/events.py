@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from seatsvc.api.deps import (
-    BIGINT_MAX,
     Cursor,
     Limit,
     Line,
@@ -30,6 +29,7 @@ from seatsvc.api.deps import (
     unset,
 )
 from seatsvc.api.event_drafts import EventBody, EventSettings, HoldSeconds
+from seatsvc.api.openapi import ID_MAX
 from seatsvc.api.problems import answers
 from seatsvc.errors import (
     BadCursor,
@@ -48,7 +48,7 @@ from seatsvc.events import Event, EventFilter
 router = APIRouter()
 
 VERSION_TAG = re.compile(r'"(\d{1,9})(?:-[^"]*)?"')
-Search = Annotated[Line | None, Query(min_length=1, max_length=200)]
+Search = Annotated[Annotated[Line, Field(min_length=1, max_length=200)] | None, Query()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +217,9 @@ def _after(cursor: str | None) -> tuple[datetime | None, int] | None:
     match decode_cursor(cursor) if cursor else None:
         case None:
             return None
-        case [None, int(event_id)] if 0 < event_id <= BIGINT_MAX:
+        case [None, int(event_id)] if 0 < event_id <= ID_MAX:
             return None, event_id
-        case [str(starts_at), int(event_id)] if 0 < event_id <= BIGINT_MAX:
+        case [str(starts_at), int(event_id)] if 0 < event_id <= ID_MAX:
             try:
                 return time_in_cursor(starts_at), event_id
             except ValueError:

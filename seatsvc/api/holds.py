@@ -5,10 +5,20 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Response
-from pydantic import AfterValidator, BaseModel, Field, JsonValue, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    JsonValue,
+    StrictInt,
+    TypeAdapter,
+    model_validator,
+)
 
-from seatsvc.api.deps import CallerDep, Id, IdempotencyKey, Line, StateDep
+from seatsvc.api.deps import CallerDep, Id, IdempotencyKey, Line, StateDep, Uuid
+from seatsvc.api.openapi import Says, one_way
 from seatsvc.api.problems import answers
+from seatsvc.api.rates import BookerDep
 from seatsvc.errors import (
     Busy,
     DailyLimitReached,
@@ -23,6 +33,7 @@ from seatsvc.errors import (
     NotAuthenticated,
     NotFound,
     PayloadTooLarge,
+    RateLimited,
     SalesClosed,
     SeatBlocked,
     SeatHeld,
@@ -43,7 +54,7 @@ REFUSALS = (
     SeatTaken, SeatHeld, SeatBlocked, Busy, SoldOut, TicketTypeSoldOut, UserLimitReached,
     DailyLimitReached, SalesClosed, EventCancelled, IdempotencyInFlight, NotFound,
     NotAuthenticated, InvalidToken, Invalid, MixedEvents, TicketTypeNotAllowed,
-    IdempotencyKeyReused, PayloadTooLarge, Unavailable,
+    IdempotencyKeyReused, PayloadTooLarge, RateLimited, Unavailable,
 )  # fmt: skip
 HOLD_EXAMPLES: list[JsonValue] = [
     {"seat_id": 1},
@@ -61,18 +72,28 @@ def _no_doubles(seat_ids: list[int]) -> list[int]:
 
 SeatIds = Annotated[
     list[Id],
-    Field(min_length=1, max_length=SEATS_MAX, json_schema_extra={"uniqueItems": True}),
+    Field(min_length=1, max_length=SEATS_MAX),
     AfterValidator(_no_doubles),
+    Says("uniqueItems", True),
 ]
+Quantity = Annotated[StrictInt, Field(ge=1, le=SEATS_MAX)]
+# With `?`: may be given, too.
+HOLD_WAYS = (
+    "seat_id ticket_type_id?",
+    "seat_ids ticket_type_id?",
+    "event_id quantity section? ticket_type_id?",
+)
 
 
-class HoldRequest(BaseModel, extra="forbid", json_schema_extra={"examples": HOLD_EXAMPLES}):
+class HoldRequest(
+    BaseModel, extra="forbid", json_schema_extra=one_way(*HOLD_WAYS, examples=HOLD_EXAMPLES)
+):
     """Places, all or none: one seat, several seats, or a number of an event's best."""
 
     seat_id: Id | None = None
     seat_ids: SeatIds | None = None
     event_id: Id | None = None
-    quantity: Annotated[Id, Field(le=SEATS_MAX)] | None = None
+    quantity: Quantity | None = None
     section: Annotated[Line, Field(max_length=200)] | None = None
     ticket_type_id: Id | None = None
 
@@ -109,18 +130,20 @@ class HoldRequest(BaseModel, extra="forbid", json_schema_extra={"examples": HOLD
             self.ticket_type_id,
         )
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, key: str | None) -> str | None:
         """The same for bodies that say the same; for comparing uses of an Idempotency-Key."""
+        if key is None:
+            return None
         text = f"{type(self).__name__} {self.model_dump_json(exclude_none=True)}"
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @router.post("/holds", status_code=201, response_model=Hold, responses=answers(*REFUSALS))
 async def create_hold(
-    body: HoldRequest, caller: CallerDep, parts: StateDep, key: IdempotencyKey = None
+    body: HoldRequest, caller: BookerDep, parts: StateDep, key: IdempotencyKey = None
 ) -> Response:
     """Hold places for the event's `hold_seconds`, all or none."""
-    done = await parts["holds"].hold(caller.user_id, body.choice(), key, body.fingerprint())
+    done = await parts["holds"].hold(caller.user_id, body.choice(), key, body.fingerprint(key))
     return created(_HOLD.dump_json(done.sale), f"/holds/{done.sale.id}", done.replayed)
 
 
@@ -128,7 +151,7 @@ async def create_hold(
     "/holds/{hold_id}",
     responses=answers(NotAuthenticated, InvalidToken, NotFound, Invalid, Unavailable),
 )
-async def get_hold(hold_id: UUID, caller: CallerDep, parts: StateDep) -> Hold:
+async def get_hold(hold_id: Uuid, caller: CallerDep, parts: StateDep) -> Hold:
     """One of my holds, while it runs."""
     return await parts["holds"].get(caller.user_id, hold_id)
 
@@ -136,10 +159,11 @@ async def get_hold(hold_id: UUID, caller: CallerDep, parts: StateDep) -> Hold:
 @router.post(
     "/holds/{hold_id}/extend",
     responses=answers(
-        NotAuthenticated, InvalidToken, NotFound, HoldExpired, HoldLimit, Invalid, Unavailable
+        NotAuthenticated, InvalidToken, NotFound, HoldExpired, HoldLimit, Invalid, RateLimited,
+        Unavailable,
     ),
-)
-async def extend_hold(hold_id: UUID, caller: CallerDep, parts: StateDep) -> Hold:
+)  # fmt: skip
+async def extend_hold(hold_id: Uuid, caller: BookerDep, parts: StateDep) -> Hold:
     """Give a hold its full time again; three times of it in all at most."""
     return await parts["holds"].extend(caller.user_id, hold_id)
 
@@ -147,9 +171,9 @@ async def extend_hold(hold_id: UUID, caller: CallerDep, parts: StateDep) -> Hold
 @router.delete(
     "/holds/{hold_id}",
     status_code=204,
-    responses=answers(NotAuthenticated, InvalidToken, NotFound, Invalid, Unavailable),
+    responses=answers(NotAuthenticated, InvalidToken, NotFound, Invalid, RateLimited, Unavailable),
 )
-async def release_hold(hold_id: UUID, caller: CallerDep, parts: StateDep) -> None:
+async def release_hold(hold_id: Uuid, caller: BookerDep, parts: StateDep) -> None:
     """Release a hold. Its seats are free again."""
     await parts["holds"].release(caller.user_id, hold_id)
 

@@ -5,7 +5,8 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from seatsvc import __version__, db
@@ -52,15 +53,26 @@ async def readyz(parts: StateDep) -> Alive:
     return Alive()
 
 
-@router.get("/health", response_model=Health, responses={503: {"model": Health}})
-async def health(parts: StateDep) -> Response:
+class HealthResponse(JSONResponse):
+    """Of the Internet draft's media type."""
+
+    media_type = "application/health+json"
+
+
+@router.get(
+    "/health",
+    response_model=Health,
+    response_class=HealthResponse,
+    responses={503: {"model": Health}},
+)
+async def health(parts: StateDep) -> HealthResponse:
     """How the service and its dependencies are. Redis down is `warn`, PostgreSQL down `fail`."""
     postgresql, redis = await asyncio.gather(_postgresql(parts), _redis(parts))
     status: Status = postgresql["status"] if postgresql["status"] == "fail" else redis["status"]
     checks = {"postgresql": [postgresql], "redis": [redis]}
-    body = Health(status=status, version=__version__, checks=checks).model_dump_json()
+    body = Health(status=status, version=__version__, checks=checks).model_dump()
     headers = {"Cache-Control": "no-store"}
-    return Response(body, 503 if status == "fail" else 200, headers, "application/health+json")
+    return HealthResponse(body, 503 if status == "fail" else 200, headers)
 
 
 async def _postgresql(parts: State) -> dict[str, Any]:

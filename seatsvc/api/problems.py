@@ -1,5 +1,6 @@
-"""Errors as RFC 9457 problem documents, and the limit on a body's size."""
+"""Errors as RFC 9457 problem documents, and the limits on a body's size and time."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from seatsvc.api.openapi import exact, with_headers
 from seatsvc.errors import (
     Invalid,
     MalformedBody,
@@ -20,6 +22,7 @@ from seatsvc.errors import (
     NotAuthenticated,
     NotFound,
     PayloadTooLarge,
+    RequestTimeout,
     ServiceError,
 )
 from seatsvc.telemetry import request_id
@@ -82,6 +85,8 @@ def _headers(error: ServiceError) -> dict[str, str]:
         headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, NotAuthenticated):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, RequestTimeout):
+        headers["Connection"] = "close"
     return headers
 
 
@@ -93,11 +98,21 @@ def install(app: FastAPI) -> None:
     framework_openapi = app.openapi
 
     def openapi() -> dict[str, Any]:
-        document = framework_openapi()
-        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-        return document
+        if app.openapi_schema is None:
+            document = framework_openapi()
+            document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+            app.openapi_schema = with_headers(exact(document))
+        return app.openapi_schema
 
     vars(app)["openapi"] = openapi
+
+
+class Refused(HTTPException):
+    """An error found while the body is read: the framework passes on only its own."""
+
+    def __init__(self, error: ServiceError) -> None:
+        super().__init__(error.status)
+        self.error = error
 
 
 async def _service_error(_: Request, error: ServiceError) -> Response:
@@ -122,6 +137,8 @@ def _message(each: Mapping[str, Any]) -> str:
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
+    if isinstance(error, Refused):
+        return problem(error.error)
     headers = dict(error.headers or {})
     if error.status_code == MethodNotAllowed.status and (methods := _methods(request)):
         headers["Allow"] = ", ".join(methods)
@@ -171,7 +188,13 @@ class Unexpected:
 
 
 class BodyLimit:
-    """Refuses bodies over 64 KiB, chunked ones too, before anything reads them whole."""
+    """Refuses bodies over 64 KiB, chunked ones too, before anything reads them whole.
+
+    And those that take too long. The protocol sees to it that a silent client's body is asked for
+    again and again, so that a request whose body is there needs no timer.
+    """
+
+    patience_s = 10.0
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -183,7 +206,7 @@ class BodyLimit:
         elif _declared_length(scope) > BODY_MAX_BYTES:
             await problem(PayloadTooLarge())(scope, receive, send)
         else:
-            await self._app(scope, _limited(receive), send)
+            await self._app(scope, _limited(receive, self.patience_s), send)
 
 
 def _declared_length(scope: Scope) -> int:
@@ -193,15 +216,18 @@ def _declared_length(scope: Scope) -> int:
     return 0
 
 
-def _limited(receive: Receive) -> Receive:
-    taken = 0
+def _limited(receive: Receive, patience_s: float) -> Receive:
+    taken, loop = 0, asyncio.get_running_loop()
+    deadline = loop.time() + patience_s
 
     async def receive_limited() -> Message:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > BODY_MAX_BYTES:
-            raise HTTPException(PayloadTooLarge.status)
+            raise Refused(PayloadTooLarge())
+        if message.get("more_body") and loop.time() > deadline:
+            raise Refused(RequestTimeout())
         return message
 
     return receive_limited

@@ -7,16 +7,20 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from seatsvc.api.deps import (
+    Cursor,
     Id,
+    Line,
     OwnerDep,
     PathId,
     QueryId,
+    SeatsLimit,
     StateDep,
     cacheable,
     decode_cursor,
     encode_cursor,
     link_next,
 )
+from seatsvc.api.openapi import ID_MAX
 from seatsvc.api.problems import answers
 from seatsvc.errors import (
     BadCursor,
@@ -35,6 +39,7 @@ from seatsvc.errors import (
 router = APIRouter()
 
 BLOCKS_MAX = 1000
+SectionName = Annotated[Annotated[Line, Field(max_length=200)] | None, Query()]
 
 
 class SeatAnswer(BaseModel):
@@ -141,9 +146,9 @@ async def list_seats(
     request: Request,
     parts: StateDep,
     event_id: QueryId = None,
-    section: Annotated[str | None, Query(max_length=200)] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    section: SectionName = None,
+    limit: SeatsLimit = 1000,
+    cursor: Cursor = None,
 ) -> Response:
     """The free seats of an event, the default event's without `event_id`.
 
@@ -203,8 +208,10 @@ async def unblock_seats(event_id: PathId, body: Blocks, owner: OwnerDep, parts: 
 
 
 def _after(cursor: str | None) -> int:
-    match decode_cursor(cursor) if cursor else [0]:
-        case [int(seat_id)]:
+    if cursor is None:
+        return 0
+    match decode_cursor(cursor):
+        case [int(seat_id)] if 0 < seat_id <= ID_MAX:
             return seat_id
     raise BadCursor()
 

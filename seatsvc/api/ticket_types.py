@@ -26,7 +26,8 @@ PLACES_MAX = 1_000_000
 Price = Annotated[StrictInt, Field(ge=0, le=1_000_000_000, description="In minor units: cents.")]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217.")]
 Quantity = Annotated[
-    StrictInt, Field(ge=0, le=PLACES_MAX, description="How many may be sold; null: no limit.")
+    StrictInt,
+    Field(ge=0, le=PLACES_MAX, description="How many may be sold; null: no limit."),
 ]
 
 

@@ -1,0 +1,133 @@
+"""What every answer tells browsers: what they must not do with it, and which pages may read it."""
+
+import re
+from base64 import b64encode
+from hashlib import sha256
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from seatsvc.api.problems import problem
+from seatsvc.errors import Forbidden
+
+Pair = tuple[bytes, bytes]
+
+POLICY = b"content-security-policy"
+CACHE = b"cache-control"
+COMMON: tuple[Pair, ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (CACHE, b"no-store"),
+    (
+        POLICY,
+        b"default-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'; "
+        b"frame-ancestors 'none'",
+    ),
+)
+BY_SCHEME = {
+    "http": COMMON,
+    "https": (*COMMON, (b"strict-transport-security", b"max-age=31536000")),
+}
+
+# Of the documentation, whose scripts are ours. What they may do beyond that is what they need.
+PAGES = {"/docs", "/docs/oauth2-redirect", "/redoc"}
+PAGE_POLICY = (
+    "default-src 'none'; object-src 'none'; script-src 'self'{scripts}; "
+    "style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; worker-src blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
+
+ALLOWED_METHODS = ("DELETE", "GET", "PATCH", "POST")
+ALLOWED_HEADERS = (
+    "Accept", "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match",
+    "Last-Event-ID", "X-Request-Id",
+)  # fmt: skip
+EXPOSED_HEADERS = (
+    "Allow", "ETag", "Idempotency-Replayed", "Link", "Location", "RateLimit", "RateLimit-Policy",
+    "Retry-After", "X-Request-Id",
+)  # fmt: skip
+PREFLIGHT_MAX_AGE_S = 3600
+
+
+def protected(headers: list[Pair], scheme: str) -> list[Pair]:
+    """These headers, and those of ours that are missing."""
+    given = {name for name, _ in headers}
+    if b"etag" in given and CACHE not in given:
+        headers.append((CACHE, b"no-cache"))  # kept, but asked for each time
+        given.add(CACHE)
+    return [*headers, *(pair for pair in BY_SCHEME[scheme] if pair[0] not in given)]
+
+
+class SecurityHeaders:
+    """Gives each response the headers that it has not set itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scheme = scope["scheme"]
+
+        async def send_protected(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = protected(message["headers"], scheme)
+            await send(message)
+
+        is_page = scope["path"] in PAGES
+        await self._app(scope, receive, _page(send_protected) if is_page else send_protected)
+
+
+def _page(send: Send) -> Send:
+    """Holds a page's start back until its scripts are known."""
+    start: Message | None = None
+
+    async def send_page(message: Message) -> None:
+        nonlocal start
+        if message["type"] == "http.response.start":
+            start = message
+            return
+        if start is not None:
+            policy = page_policy(message.get("body", b""))
+            await send({**start, "headers": [*start["headers"], (POLICY, policy)]})
+            start = None
+        await send(message)
+
+    return send_page
+
+
+def page_policy(html: bytes) -> bytes:
+    """Of inline scripts, it allows the very ones in this page."""
+    digests = [sha256(script).digest() for script in INLINE_SCRIPT.findall(html)]
+    scripts = "".join(f" 'sha256-{b64encode(digest).decode()}'" for digest in digests)
+    return PAGE_POLICY.format(scripts=scripts).encode()
+
+
+class Cors(CORSMiddleware):
+    """Lets the pages of these origins use the API with a token, but never with cookies."""
+
+    def __init__(self, app: ASGIApp, allow_origins: tuple[str, ...]) -> None:
+        super().__init__(
+            app,
+            allow_origins,
+            ALLOWED_METHODS,
+            ALLOWED_HEADERS,
+            expose_headers=EXPOSED_HEADERS,
+            max_age=PREFLIGHT_MAX_AGE_S,
+        )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """The refusals, too, are problem documents."""
+        answer = super().preflight_response(request_headers)
+        if answer.status_code == 200:
+            return answer
+        refusal = Forbidden("Pages of this origin may not make a request of this kind.")
+        return problem(refusal, {"Vary": answer.headers["Vary"]})
