@@ -40,6 +40,7 @@ class Operation:
     secured: bool
     media_type: str
     body: Any
+    statuses: frozenset[int]
     slots: list[Slot] = field(repr=False)
 
     def slots_of(self, *where: str) -> list[Slot]:
@@ -54,13 +55,14 @@ class Operation:
 
 @dataclass(frozen=True)
 class Call:
-    """A request, and what is wrong with it."""
+    """A request, what is wrong with it, and how the document says that it may be answered."""
 
     what: str
     method: str
     url: str
     content: bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    statuses: frozenset[int] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.method} {self.url[:100]} {self.content[:200]!r} ({self.what[:100]})"
@@ -124,7 +126,7 @@ class Document:
                 slots = [*self._parameters(said), *self._fields(schema, body, ())]
                 yield Operation(
                     said["operationId"], method.upper(), path, bool(said.get("security")),
-                    media_type, body, slots,
+                    media_type, body, frozenset(map(int, said["responses"])), slots,
                 )  # fmt: skip
 
     def _parameters(self, said: dict[str, Any]) -> Iterator[Slot]:
@@ -210,7 +212,9 @@ class World:
             fields = operation.body
             content = json.dumps(fields).encode() if operation.takes_json else form(fields)
         url = self._path(operation, {})
-        return Call(operation.id, operation.method, url, content, tuple(headers))
+        return Call(
+            operation.id, operation.method, url, content, tuple(headers), operation.statuses
+        )
 
     def _path(self, operation: Operation, given: dict[str, str]) -> str:
         return operation.path.format_map(self.ids | given)

@@ -1,6 +1,7 @@
 """Nobody but its owner can tell that a thing exists; nobody calls without a session that lives."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ def pair_of_calls(operation: Operation, theirs: World, caller: Person) -> tuple[
     for ids in (theirs.ids, absent):
         text = json.dumps(body).replace(ABSENT_UUID, ids["hold_id"])
         call = World(caller, ids).call(operation)
-        calls.append(Call(call.what, call.method, call.url, text.encode(), call.headers))
+        calls.append(replace(call, content=text.encode()))
     return calls[0], calls[1]
 
 
@@ -76,6 +77,7 @@ async def answers(service: Service, calls: tuple[Call, Call]) -> list[tuple[int,
         del problem["request_id"]
         for part in call.url.split("/"):
             problem["detail"] = problem["detail"].replace(f" {part},", " …,")
+        assert answer.status_code in call.statuses
         found.append((answer.status_code, problem))
     return found
 
@@ -142,7 +144,7 @@ async def with_headers(
         if operation.secured:
             call = theirs.call(operation)
             others = tuple(each for each in call.headers if each[0] != b"Authorization")
-            calls.append(Call(call.what, call.method, call.url, call.content, others + headers))
+            calls.append(replace(call, headers=others + headers))
     before = await digest(service)
     found = [answer for _, answer in await send(service, calls)]
     assert await digest(service) == before

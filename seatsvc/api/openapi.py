@@ -79,10 +79,14 @@ def exact(part: Any) -> Any:
     return [exact(each) for each in part] if isinstance(part, list) else part
 
 
-def with_headers(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with the headers that answers have whatever they are about."""
+def completed(
+    document: dict[str, Any], everywhere: dict[int | str, dict[str, Any]]
+) -> dict[str, Any]:
+    """The document with the answers and the headers that every operation may give."""
     for operations in document["paths"].values():
         for operation in operations.values():
+            for status, answer in everywhere.items():
+                operation["responses"].setdefault(str(status), {**answer})
             for status, answer in operation["responses"].items():
                 is_problem = "application/problem+json" in answer.get("content", {})
                 names = ["X-Request-Id", *(OF_PROBLEMS.get(status, []) if is_problem else [])]

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from seatsvc.api.openapi import exact, with_headers
+from seatsvc.api.openapi import completed, exact
 from seatsvc.errors import (
     Invalid,
     MalformedBody,
@@ -101,7 +101,7 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = framework_openapi()
             document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-            app.openapi_schema = with_headers(exact(document))
+            app.openapi_schema = completed(exact(document), answers(Invalid))
         return app.openapi_schema
 
     vars(app)["openapi"] = openapi
