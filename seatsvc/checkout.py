@@ -11,7 +11,6 @@ import asyncio
 import json
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -33,9 +32,8 @@ from seatsvc.errors import (
 )
 from seatsvc.halls import Hall
 from seatsvc.lanes import Lane
-from seatsvc.locks import Claim, SeatLocks
+from seatsvc.locks import SeatLocks
 from seatsvc.orders import Choice, Done, Order, Sale
-from seatsvc.scripts import RedisDown
 from seatsvc.seats import Seats
 
 SETTLE_PATIENCE_S = 1.5
@@ -122,13 +120,16 @@ class Checkout(Generic[S]):
 
     async def finish_running(self) -> None:
         """Let what was begun end: the last act before the connections close."""
+        await self._lane.finish()
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _take(self, order: Order) -> Done[S]:
-        claim = order.claim()
-        with suppress(RedisDown):
-            await self._locks.lock(claim)
-        return await self.to_the_end(self._commit(order, claim))
+        result, told = await self._lane(order)
+        if not told:
+            await self._locks.outwait()
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     async def _take_best(self, order: Order, choice: Choice) -> Done[S]:
         """Pick places and take them. When rivals were faster, look again before giving up."""
@@ -168,17 +169,28 @@ class Checkout(Generic[S]):
             hall.give_back(seat_id for seat_id in order.seat_ids if seat_id not in blamed)
             raise
 
-    async def _commit(self, order: Order, claim: Claim) -> Done[S]:
-        try:
-            return await self._lane(order)
-        finally:
-            await self._locks.finish(claim)
+    async def _take_batch(self, orders: list[Order]) -> list[tuple[Done[S] | Exception, bool]]:
+        """What became of each, and whether readers were told."""
+        claims = [order.claim() for order in orders]
+        refusals = [
+            locked or met
+            for locked, met in zip(await self._locks.lock(claims), _met(orders), strict=True)
+        ]
+        going = [i for i, refusal in enumerate(refusals) if refusal is None]
+        results: dict[int, tuple[Done[S] | Exception, bool]] = {}
+        if going:
+            taken = await self._take_safely([orders[i] for i in going])
+            told = await self._locks.tell([claims[i] for i in going])
+            results = dict(zip(going, zip(taken, told, strict=True), strict=True))
+        return [
+            results[i] if refusal is None else (refusal, True) for i, refusal in enumerate(refusals)
+        ]
 
-    async def _take_batch(self, orders: Sequence[Order]) -> list[Done[S] | Exception]:
-        """All but those that meet an earlier order of the batch at a seat."""
-        first, busy = _first_come(orders)
-        results = iter(await self._take_together(first) if first else ())
-        return [busy[order.id] if order.id in busy else next(results) for order in orders]
+    async def _take_safely(self, orders: Sequence[Order]) -> Sequence[Done[S] | Exception]:
+        try:
+            return await self._take_together(orders)
+        except Exception as error:
+            return [error] * len(orders)
 
     async def _take_together(self, orders: Sequence[Order]) -> Sequence[Done[S] | Exception]:
         batch = secrets.randbits(63)
@@ -192,15 +204,9 @@ class Checkout(Generic[S]):
             # Rolled back as a whole. One order's trouble must not become its neighbours'.
             results = [_Crowded()] * len(orders)
         return [
-            await self._take_alone(order) if isinstance(result, _Crowded) else result
+            (await self._take_safely([order]))[0] if isinstance(result, _Crowded) else result
             for order, result in zip(orders, results, strict=True)
         ]
-
-    async def _take_alone(self, order: Order) -> Done[S] | Exception:
-        try:
-            return (await self._take_batch([order]))[0]
-        except Exception as error:
-            return error
 
     async def _take_once(self, batch: int, orders: Sequence[Order]) -> list[Done[S] | Exception]:
         requests = json.dumps([order.as_json() for order in orders])
@@ -234,17 +240,16 @@ class Checkout(Generic[S]):
         return refusal(row["refusal"], seats=row["blame"], allowance=row["allowance"])
 
 
-def _first_come(orders: Sequence[Order]) -> tuple[list[Order], dict[UUID, Busy]]:
-    """The orders that come first to their seats, and the refusals of the others by their ids."""
-    first, busy, named = [], dict[UUID, Busy](), set[int]()
+def _met(orders: Sequence[Order]) -> list[Busy | None]:
+    """The refusals of orders that meet an earlier one at a seat: those that Redis gives, too."""
+    named, refusals = set[int](), list[Busy | None]()
     for order in orders:
-        if met := named.intersection(order.seat_ids):
-            blame = [{"id": seat_id, "reason": Busy.code} for seat_id in sorted(met)]
-            busy[order.id] = Busy(retry_after_s=1, seats=blame)
-        else:
-            first.append(order)
+        met = named.intersection(order.seat_ids)
+        blame = [{"id": seat_id, "reason": Busy.code} for seat_id in sorted(met)]
+        refusals.append(Busy(retry_after_s=1, seats=blame) if met else None)
+        if not met:
             named.update(order.seat_ids)
-    return first, busy
+    return refusals
 
 
 def refusal(code: str, **extras: str | None) -> ServiceError:

@@ -58,6 +58,10 @@ class Lane(Generic[Item, Result]):
             task.add_done_callback(self._tasks.discard)
         return await future
 
+    async def finish(self) -> None:
+        """Let what was begun end."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
     async def _drain(self) -> None:
         try:
             while self._waiting:

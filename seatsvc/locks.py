@@ -50,51 +50,57 @@ class SeatLocks:
         self._redis = redis
         self._ttl_ms = settings.lock_ttl_ms
         self._stale_s = (settings.cache_ttl_ms + FILL_TTL_MS) / 1000 + STALE_MARGIN_S
-        self._lock = Lane(self._lock_batch)
         # Never refused: whoever gets here has written already.
-        self._finish = Lane(self._finish_batch, waiting_max=sys.maxsize)
+        self._tell = Lane(self.tell, waiting_max=sys.maxsize)
 
-    async def lock(self, claim: Claim) -> None:
-        """Lock what the claim names, at once or not at all.
+    async def lock(self, claims: list[Claim]) -> list[Exception | None]:
+        """Lock what each claim names, at once or not at all; why not, or None.
 
-        Raises Busy, IdempotencyInFlight, RedisDown.
+        Without Redis nothing is locked and nobody refused: the database arbitrates.
         """
-        busy = await self._lock(claim)
-        if busy and busy[-1] > len(claim.seat_ids):
-            raise IdempotencyInFlight(retry_after_s=1)
-        if busy:
-            blame = [{"id": claim.seat_ids[i - 1], "reason": "busy"} for i in busy]
-            raise Busy(retry_after_s=1, seats=blame)
+        answers = await _by_event(claims, self._lock_event)
+        return [_refusal(claim, answer) for claim, answer in zip(claims, answers, strict=True)]
+
+    async def tell(self, claims: list[Claim]) -> list[bool]:
+        """End writes: make every reader of their events look anew, and unlock.
+
+        False for those of whom Redis could not be told; they wait before they answer.
+        """
+        return [answer is None for answer in await _by_event(claims, self._tell_event)]
 
     async def finish(self, claim: Claim) -> None:
-        """End a write: make every reader of the event look anew, and unlock.
+        """Tell of a write, or wait. When this returns, nobody is shown the old state any more."""
+        if not await self._tell(claim):
+            await self.outwait()
 
-        Without Redis no reader can be told, so this returns only when no cache can show the old
-        state any more.
-        """
-        try:
-            await self._finish(claim)
-        except RedisDown:
-            await asyncio.sleep(self._stale_s)
-
-    async def _lock_batch(self, claims: list[Claim]) -> list[Any]:
-        return await _by_event(claims, self._lock_event)
+    async def outwait(self) -> None:
+        """Wait until no cache can show what it was filled with before this call."""
+        await asyncio.sleep(self._stale_s)
 
     async def _lock_event(self, claims: list[Claim]) -> Any:
         keys = [key for claim in claims for key in claim.keys]
         owners = [part for claim in claims for part in (claim.token, len(claim.keys))]
         return await self._redis.run(LOCK, keys, self._ttl_ms, *owners)
 
-    async def _finish_batch(self, claims: list[Claim]) -> list[Any]:
-        return await _by_event(claims, self._finish_event)
-
-    async def _finish_event(self, claims: list[Claim]) -> list[None]:
+    async def _tell_event(self, claims: list[Claim]) -> list[None]:
         event_id = claims[0].event_id
         keys = [key for claim in claims for key in claim.keys]
         tokens = [claim.token for claim in claims for _ in claim.keys]
         shared = [generation_key(event_id), entry_key(event_id)]
         await self._redis.run(FINISH, [*shared, *keys], GENERATION_TTL_MS, *tokens)
         return [None] * len(claims)
+
+
+def _refusal(claim: Claim, busy: Any) -> Exception | None:
+    """Of a claim that found these of its keys, counted from 1, locked by others."""
+    if isinstance(busy, Exception):
+        return None if isinstance(busy, RedisDown) else busy
+    if busy and busy[-1] > len(claim.seat_ids):
+        return IdempotencyInFlight(retry_after_s=1)
+    if busy:
+        blame = [{"id": claim.seat_ids[i - 1], "reason": Busy.code} for i in busy]
+        return Busy(retry_after_s=1, seats=blame)
+    return None
 
 
 def generation_key(event_id: int) -> str:

@@ -17,6 +17,7 @@ ISSUER: Final = "seatsvc"
 ALGORITHM: Final = "HS256"
 CLAIMS: Final = ["iss", "aud", "sub", "sid", "role", "iat", "exp", "jti"]
 VERIFIED_MAX = 10_000
+HEADERS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Tokens:
         self._keys = {_kid(secret): secret for secret in reversed(settings.signing_secrets)}
         self._signing_kid = _kid(settings.signing_secrets[0])
         self._lifetime_s = settings.access_token_s
+        self._key_of: dict[str, str] = {}  # by the header, which all tokens of one key share
         self._verified: OrderedDict[str, Token] = OrderedDict()
 
     def issue(self, user_id: UUID, session_id: UUID, role: str) -> str:
@@ -67,13 +69,22 @@ class Tokens:
 
     def _verify(self, text: str) -> Token:
         try:
-            key = self._keys[jwt.get_unverified_header(text)["kid"]]
+            key = self._key(text)
             claims = jwt.decode(
                 text, key, [ALGORITHM], audience=ISSUER, issuer=ISSUER, options={"require": CLAIMS}
             )
             return Token(UUID(claims["sub"]), UUID(claims["sid"]), float(claims["exp"]))
         except (jwt.InvalidTokenError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise InvalidToken() from error
+
+    def _key(self, text: str) -> str:
+        header = text.partition(".")[0]
+        if header not in self._key_of:
+            key = self._keys[jwt.get_unverified_header(text)["kid"]]
+            if len(self._key_of) >= HEADERS_MAX:
+                return key
+            self._key_of[header] = key
+        return self._key_of[header]
 
 
 def _kid(secret: str) -> str:

@@ -106,8 +106,8 @@ async def pause(build: Build) -> None:
 async def no_redis_lock(build: Build) -> None:
     """Everybody gets every lock at once."""
 
-    async def lock(_locks: SeatLocks, _claim: Claim) -> None:
-        return None
+    async def lock(_locks: SeatLocks, claims: list[Claim]) -> list[None]:
+        return [None] * len(claims)
 
     build.patches.setattr(SeatLocks, "lock", lock)
 
