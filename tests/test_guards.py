@@ -100,7 +100,8 @@ def broken(script: Script, *edits: tuple[str, str]) -> Script:
 
 async def pause(build: Build) -> None:
     """After its last look, before it commits, every sale gives others time."""
-    await build.rewrite("remember", ("insert into", "perform pg_sleep(0.03); insert into"))
+    for function in ("book", "hold"):
+        await build.rewrite(function, ("return query", "perform pg_sleep(0.03); return query"))
 
 
 async def no_redis_lock(build: Build) -> None:
@@ -172,7 +173,8 @@ async def no_type_constraint(build: Build) -> None:
 
 async def no_memory(build: Build) -> None:
     """Idempotency-Keys are not remembered."""
-    await build.rewrite("remember", ("key is not null", "false"))
+    for function in ("book", "hold"):
+        await build.rewrite(function, ("key is not null", "false"))
 
 
 async def what_is_left(build: Build) -> None:

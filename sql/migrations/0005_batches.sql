@@ -219,26 +219,6 @@ begin
     return result;
 end $$;
 
--- Those that get their seats now.
-create function accepted(verdicts seat_verdict[]) returns seat_verdict[]
-language plpgsql as $$
-begin
-    return array(select v from unnest(verdicts) v where v.refusal is null and v.earlier is null);
-end $$;
-
-create function remember(sales seat_verdict[], are_holds boolean) returns void
-language plpgsql as $$
-begin
-    insert into idempotency_keys (user_id, key, request_hash, booking_id, hold_id)
-    select user_id, key, request_hash, case when not are_holds then id end,
-           case when are_holds then id end
-      from unnest(sales)
-     where key is not null
-    on conflict (user_id, key) do update
-       set request_hash = excluded.request_hash, booking_id = excluded.booking_id,
-           hold_id = excluded.hold_id, created_at = excluded.created_at;
-end $$;
-
 -- Books many requests in one transaction, each with its own result, in the order given.
 -- Holding the lock named by `batch` shows whoever lost this connection that the outcome is not
 -- settled yet.
@@ -252,33 +232,39 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
     verdicts seat_verdict[];
-    sales    seat_verdict[];
 begin
     perform pg_advisory_xact_lock(batch);
     verdicts := take_types(judge(array(select json_populate_recordset(null::seat_request, wanted))));
-    sales := accepted(verdicts);
-    if cardinality(sales) > 0 then
+    with sale as materialized (
+        select v.* from unnest(verdicts) v where v.refusal is null and v.earlier is null
+    ), booked as (
         insert into bookings (id, event_id, user_id, quantity, total, currency)
-        select s.id, s.event_id, s.user_id, cardinality(s.seat_ids), s.total, s.currency
-          from unnest(sales) s;
+        select id, event_id, user_id, cardinality(seat_ids), total, currency from sale
+    ), sold as (
         insert into booking_seats (booking_id, seat_id, ticket_type_id, price)
-        select s.id, seat.id, seat.ticket_type_id, seat.price
-          from unnest(sales) s,
-               json_to_recordset(s.seats) as seat (id bigint, ticket_type_id bigint, price bigint);
+        select sale.id, seat.id, seat.ticket_type_id, seat.price
+          from sale,
+               json_to_recordset(sale.seats) as seat (id bigint, ticket_type_id bigint, price bigint)
+    ), taken as (
         update seats
-           set booking_id = sale.id, hold_id = null, held_until = null,
+           set booking_id = mine.booking_id, hold_id = null, held_until = null,
                changed = pg_current_xact_id()
-          from (select s.id, unnest(s.seat_ids) as seat_id from unnest(sales) s) sale
-         where seats.id = sale.seat_id;
-        update holds set ended_at = now()
-         where id = any (array(select hold_id from unnest(sales) where hold_id is not null));
-        perform remember(sales, false);
-        insert into outbox (kind, user_id, booking_id)
-        select 'booking_confirmed', u.id, s.id
-          from unnest(sales) s
-          join users u on u.id = s.user_id
-         where u.email is not null;
-    end if;
+          from (select id as booking_id, unnest(seat_ids) as seat_id from sale) mine
+         where seats.id = mine.seat_id
+    ), ended as (
+        update holds set ended_at = now() where id in (select hold_id from sale)
+    ), remembered as (
+        insert into idempotency_keys (user_id, key, request_hash, booking_id)
+        select user_id, key, request_hash, id from sale where key is not null
+        on conflict (user_id, key) do update
+           set request_hash = excluded.request_hash, booking_id = excluded.booking_id,
+               hold_id = null, created_at = now()
+    )
+    insert into outbox (kind, user_id, booking_id)
+    select 'booking_confirmed', u.id, sale.id
+      from sale
+      join users u on u.id = sale.user_id
+     where u.email is not null;
     return query
         select v.refusal, v.blame, v.allowance, v.earlier is not null, b.*,
                case when v.refusal is not null then null
@@ -299,26 +285,29 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
     verdicts seat_verdict[];
-    sales    seat_verdict[];
 begin
     perform pg_advisory_xact_lock(batch);
     verdicts := take_types(judge(array(select json_populate_recordset(null::seat_request, wanted))));
-    sales := accepted(verdicts);
-    if cardinality(sales) > 0 then
+    with sale as materialized (
+        select v.*, now() + make_interval(secs => e.hold_seconds) as until
+          from unnest(verdicts) v
+          join events e on e.id = v.event_id
+         where v.refusal is null and v.earlier is null
+    ), held as (
         insert into holds (id, event_id, user_id, seat_ids, seats, quantity, first_expires_at,
                            expires_at)
-        select s.id, s.event_id, s.user_id, s.seat_ids, s.seats, cardinality(s.seat_ids),
-               until.time, until.time
-          from unnest(sales) s
-          join events e on e.id = s.event_id,
-               lateral (select now() + make_interval(secs => e.hold_seconds) as time) until;
-        update seats
-           set hold_id = sale.id, held_until = h.expires_at, changed = pg_current_xact_id()
-          from (select s.id, unnest(s.seat_ids) as seat_id from unnest(sales) s) sale
-          join holds h on h.id = sale.id
-         where seats.id = sale.seat_id;
-        perform remember(sales, true);
-    end if;
+        select id, event_id, user_id, seat_ids, seats, cardinality(seat_ids), until, until from sale
+    ), remembered as (
+        insert into idempotency_keys (user_id, key, request_hash, hold_id)
+        select user_id, key, request_hash, id from sale where key is not null
+        on conflict (user_id, key) do update
+           set request_hash = excluded.request_hash, hold_id = excluded.hold_id,
+               booking_id = null, created_at = now()
+    )
+    update seats
+       set hold_id = mine.hold_id, held_until = mine.until, changed = pg_current_xact_id()
+      from (select id as hold_id, unnest(seat_ids) as seat_id, until from sale) mine
+     where seats.id = mine.seat_id;
     return query
         select v.refusal, v.blame, v.allowance, v.earlier is not null, h.id, h.event_id, h.user_id,
                h.seats, h.created_at, h.first_expires_at, h.expires_at
