@@ -34,7 +34,7 @@ UNSPOKEN = re.compile(
     r"|must be between the years"
     # Bytes are not characters; nor does a schema list the common passwords, or all of Unicode.
     r"|must have at most 72 bytes|is one of the most common|must be 3 to 64 letters"
-    r"|must not hold NUL|must not be little more than the username"
+    r"|must not be little more than the username"
     # `format: email` is laxer than any mail server.
     r"|not a valid email address"
 )

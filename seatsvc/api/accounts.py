@@ -30,7 +30,7 @@ from seatsvc.errors import (
     Unavailable,
     UsernameTaken,
 )
-from seatsvc.passwords import MIN_LENGTH, valid_password
+from seatsvc.passwords import MAX_BYTES, MIN_LENGTH, valid_password
 from seatsvc.texts import LANGUAGES
 
 router = APIRouter()
@@ -51,7 +51,15 @@ Username = Annotated[
 NewPassword = Annotated[
     str,
     AfterValidator(valid_password),
-    WithJsonSchema({"type": "string", "minLength": MIN_LENGTH, "format": "password"}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "password",
+            "minLength": MIN_LENGTH,
+            "maxLength": MAX_BYTES,
+            "pattern": r"^[^\x00]*$",
+        }
+    ),
     Field(description="8 characters to 72 bytes, and none of the most common ones."),
 ]
 Password = Annotated[str, Field(min_length=1, max_length=1024)]
