@@ -5,10 +5,12 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
+from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from seatsvc import __version__, db, telemetry
@@ -100,17 +102,25 @@ def create_app(settings: Settings | None = None, show: Show | None = None) -> Fa
     app.include_router(redoc.router)
     problems.install(app)
     app.add_middleware(strict.Strict)
-    app.add_middleware(quick.Quick)
-    app.add_middleware(problems.BodyLimit)
     app.add_middleware(problems.Unexpected)
-    app.add_middleware(rates_api.RateLimitHeaders)
+    framework_stack = app.build_middleware_stack
+    # What is ours stands around the framework's own, so that the quick way goes past all of it.
+    vars(app)["build_middleware_stack"] = lambda: _way_in(settings, framework_stack())
+    return app
+
+
+def _way_in(settings: Settings, app: ASGIApp) -> ASGIApp:
+    """What a request passes, innermost first."""
+    app = quick.Quick(app)
+    app = problems.BodyLimit(app)
+    app = problems.Unexpected(app)
     if settings.cors_origins:
-        app.add_middleware(headers.Cors, allow_origins=settings.cors_origins)
-    app.add_middleware(headers.SecurityHeaders)
-    app.add_middleware(telemetry.RequestLog)
+        app = headers.Cors(app, settings.cors_origins)
+    app = headers.Headers(app)
+    app = telemetry.RequestLog(app)
     if settings.trusted_proxies:
         hosts = rates_api.proxies(settings.trusted_proxies)
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=hosts)
+        app = cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, app), hosts))
     return app
 
 

@@ -172,19 +172,19 @@ class Checkout(Generic[S]):
     async def _take_batch(self, orders: list[Order]) -> list[tuple[Done[S] | Exception, bool]]:
         """What became of each, and whether readers were told."""
         claims = [order.claim() for order in orders]
-        refusals = [
-            locked or met
-            for locked, met in zip(await self._locks.lock(claims), _met(orders), strict=True)
-        ]
-        going = [i for i, refusal in enumerate(refusals) if refusal is None]
-        results: dict[int, tuple[Done[S] | Exception, bool]] = {}
-        if going:
-            taken = await self._take_safely([orders[i] for i in going])
-            told = await self._locks.tell([claims[i] for i in going])
-            results = dict(zip(going, zip(taken, told, strict=True), strict=True))
-        return [
-            results[i] if refusal is None else (refusal, True) for i, refusal in enumerate(refusals)
-        ]
+        refusals = await self._locks.lock(claims)
+        locked = [i for i, refusal in enumerate(refusals) if refusal is None]
+        taken = await self._take_first([orders[i] for i in locked])
+        told = await self._locks.tell([claims[i] for i in locked])
+        results = iter(zip(taken, told, strict=True))
+        return [(refusal, True) if refusal else next(results) for refusal in refusals]
+
+    async def _take_first(self, orders: Sequence[Order]) -> Sequence[Done[S] | Exception]:
+        """All but those that meet an earlier one at a seat: only without Redis are there any."""
+        refusals = _met(orders)
+        first = [order for order, met in zip(orders, refusals, strict=True) if met is None]
+        results = iter(await self._take_safely(first) if first else ())
+        return [met or next(results) for met in refusals]
 
     async def _take_safely(self, orders: Sequence[Order]) -> Sequence[Done[S] | Exception]:
         try:

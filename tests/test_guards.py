@@ -20,6 +20,8 @@ from tests.test_races import one_seat, one_try, overlapping_fours, shared_seat
 from tests.test_races_holds import expiry_against_booking, hand_over, hold_against_rivals
 from tests.test_races_limits import holds_against_the_day, last_ticket, one_key, one_user
 
+pytestmark = pytest.mark.slow
+
 Race = Callable[..., Awaitable[object]]
 
 REPEATS_MAX = 8

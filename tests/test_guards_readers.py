@@ -17,6 +17,8 @@ from tests.conftest import Service, serve
 from tests.test_guards import REPEATS_MAX, Race, broken
 from tests.test_races_readers import one_cut_off, overtaken_fill, read_after_write, reader_fleet
 
+pytestmark = pytest.mark.slow
+
 Break = Callable[[pytest.MonkeyPatch], None]
 
 few_writes = partial(reader_fleet, writes=160)

@@ -285,7 +285,7 @@ async def test_model(shared: Service) -> None:
     """Always the same sequences of calls."""
     await play(
         shared,
-        max_examples=8,
+        max_examples=4,
         stateful_step_count=25,
         derandomize=True,
         phases=GENERATE,

@@ -89,10 +89,11 @@ async def test_64_clients_take_4_of_12_seats(pair: Pair, rounds: int) -> None:
     await overlapping_fours(*pair, clients=64, rounds=rounds)
 
 
-async def test_readers_during_1000_writes(pair: Pair) -> None:
+@pytest.mark.parametrize("writes", [200, pytest.param(1000, marks=pytest.mark.slow)])
+async def test_readers_during_writes(pair: Pair, writes: int) -> None:
     """Readers of one process race with the writers of the other."""
     writer, reader = pair
-    await reader_fleet(writer, reader, writes=1000)
+    await reader_fleet(writer, reader, writes=writes)
 
 
 async def test_one_seat(pair: Pair) -> None:

@@ -4,13 +4,15 @@ import re
 from base64 import b64encode
 from hashlib import sha256
 
-from starlette.datastructures import Headers
+from starlette import datastructures
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seatsvc.api.problems import problem
+from seatsvc.api.rates import SPENT, quotas
 from seatsvc.errors import Forbidden
+from seatsvc.rates import Spent
 
 Pair = tuple[bytes, bytes]
 
@@ -64,8 +66,8 @@ def protected(headers: list[Pair], scheme: str) -> list[Pair]:
     return [*headers, *(pair for pair in BY_SCHEME[scheme] if pair[0] not in given)]
 
 
-class SecurityHeaders:
-    """Gives each response the headers that it has not set itself."""
+class Headers:
+    """Gives each response the headers that it has not set itself, and says what quotas it left."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -76,10 +78,12 @@ class SecurityHeaders:
             await self._app(scope, receive, send)
             return
         scheme = scope["scheme"]
+        spent: list[Spent] = []
+        scope[SPENT] = spent
 
         async def send_protected(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = protected(message["headers"], scheme)
+                message["headers"] = [*protected(message["headers"], scheme), *quotas(spent)]
             await send(message)
 
         is_page = scope["path"] in PAGES
@@ -124,7 +128,7 @@ class Cors(CORSMiddleware):
             max_age=PREFLIGHT_MAX_AGE_S,
         )
 
-    def preflight_response(self, request_headers: Headers) -> Response:
+    def preflight_response(self, request_headers: datastructures.Headers) -> Response:
         """The refusals, too, are problem documents."""
         answer = super().preflight_response(request_headers)
         if answer.status_code == 200:

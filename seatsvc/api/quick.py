@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seatsvc.api import bookings, holds, seats
 from seatsvc.api.deps import IDEMPOTENCY_KEY, state
-from seatsvc.api.problems import problem
+from seatsvc.api.problems import Refused, problem
 from seatsvc.api.rates import booker
 from seatsvc.api.strict import parse
 from seatsvc.errors import ServiceError
@@ -120,8 +120,13 @@ class Quick:
         if way is None:
             await self._app(scope, receive, send)
             return
-        first = await receive()
-        answer = await _served(way, scope, first)
+        try:
+            first = await receive()
+            answer = await _served(way, scope, first)
+        except ServiceError as error:
+            answer = problem(error)
+        except Refused as refused:
+            answer = problem(refused.error)
         if answer is None:
             await self._app(scope, _again(first, receive), send)
         else:
@@ -140,10 +145,7 @@ async def _served(way: Way, scope: Scope, first: Message) -> Response | None:
     if first.get("more_body") or len(headers) < len(scope["headers"]):
         return None
     serve, scope["route"] = way
-    try:
-        return await serve(Call(Request(scope), headers, first.get("body", b"")))
-    except ServiceError as error:
-        return problem(error)
+    return await serve(Call(Request(scope), headers, first.get("body", b"")))
 
 
 def _again(first: Message, receive: Receive) -> Receive:

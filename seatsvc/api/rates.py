@@ -7,8 +7,6 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import Annotated
 
 from fastapi import Depends, Request
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seatsvc.api.deps import BearerDep, authenticated, required, state
 from seatsvc.errors import RateLimited
@@ -81,29 +79,13 @@ def _mapped(text: str) -> str | None:
     return f"::ffff:{network.network_address}/{MAPPED_BITS + network.prefixlen}"
 
 
-class RateLimitHeaders:
-    """Says in each answer what it left of the quotas that it was taken off."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        spent: list[Spent] = []
-        scope[SPENT] = spent
-
-        async def send_with_limits(message: Message) -> None:
-            if spent and message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_headers(spent))
-            await send(message)
-
-        await self._app(scope, receive, send_with_limits)
-
-
-def _headers(spent: list[Spent]) -> dict[str, str]:
+def quotas(spent: list[Spent]) -> list[tuple[bytes, bytes]]:
+    """The headers that say what a request left of the quotas that it was taken off."""
+    if not spent:
+        return []
     policies = (f'"{s.rate.name}";q={s.rate.burst};w={s.rate.period_s}' for s in spent)
     limits = (f'"{s.rate.name}";r={s.remaining};t={s.more_s}' for s in spent)
-    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(limits)}
+    return [
+        (b"ratelimit-policy", ", ".join(policies).encode()),
+        (b"ratelimit", ", ".join(limits).encode()),
+    ]
