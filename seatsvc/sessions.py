@@ -86,8 +86,9 @@ class Sessions:
 
         Raises InvalidToken.
         """
-        caller = await self._live(self._tokens.read(access_token).session_id)
-        if caller is None:
+        token = self._tokens.read(access_token)
+        caller = await self._live(token.session_id)
+        if caller is None or caller.user_id != token.user_id:
             raise InvalidToken()
         return caller
 

@@ -156,6 +156,7 @@ FORGED: dict[str, Forge] = {
     "exp is a string": lambda token: token.signed(exp="later"),
     "exp is infinite": lambda token: token.signed(exp=float("inf")),
     "sub is a number": lambda token: token.signed(sub=1),
+    "sub of another": lambda token: token.signed(sub=str(uuid4())),
 }
 
 
