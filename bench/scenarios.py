@@ -18,7 +18,7 @@ QUANTITY_MAX = 50
 MODERATE = 200  # bookings a second, which any machine keeps up with
 INVALIDATIONS = 500  # bookings a second
 STORM_S = 3
-RANDOM = random.Random(5)  # noqa: S311 - the same order of seats in each run
+RANDOM = random.Random(5)  # the same order of seats in each run
 
 
 async def starlette(bench: Bench, _: Halls) -> Metrics:

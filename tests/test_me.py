@@ -10,7 +10,9 @@ import pytest
 
 from seatsvc.errors import InvalidToken
 from seatsvc.orders import Choice
-from tests.conftest import PASSWORD, Person, Service, problem_of
+from seatsvc.rates import MAIL
+from seatsvc.settings import Settings
+from tests.conftest import PASSWORD, Person, Service, problem_of, serve
 from tests.test_passwords import give_address, login, mailed
 
 
@@ -220,3 +222,16 @@ async def test_erased_account_stays_erased(service: Service) -> None:
     assert names == ["root"]
     answer = await root.call("PATCH", f"/users/{alice.id}", json={"active": True})
     problem_of(answer, 404, "not_found")
+
+
+async def test_strangers_are_not_flooded_with_mails(test_settings: Settings) -> None:
+    """Whoever names other people's addresses again and again is stopped; a name costs nothing."""
+    async with serve(test_settings.model_copy(update={"rate_limits": "on"})) as house:
+        person = await house.newcomer()
+        codes = []
+        for number in range(4):
+            for email in (f"victim-{person.id}@example.org", None):
+                answer = await patch(person, email=email, name=str(number))
+                codes.append(answer.status_code)
+        assert codes == [200] * MAIL.burst + [429] * (8 - MAIL.burst)
+        assert (await patch(person, name="Ann")).status_code == 200
