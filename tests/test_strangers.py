@@ -83,32 +83,29 @@ async def answers(service: Service, calls: tuple[Call, Call]) -> list[tuple[int,
 
 
 @pytest.mark.parametrize("role", ["attendee", "organizer"])
-@pytest.mark.parametrize("operation_id", sorted(OWNED))
+@pytest.mark.parametrize(
+    ("operation_id", "refusal"),
+    [
+        *((operation_id, (404, "not_found")) for operation_id in sorted(OWNED)),
+        *((operation_id, (403, "forbidden")) for operation_id in sorted(FOR_ADMINS)),
+    ],
+)
 async def test_what_is_anothers(
-    shared: Service, document: Document, theirs: World, operation_id: str, role: str
+    shared: Service,
+    document: Document,
+    theirs: World,
+    operation_id: str,
+    refusal: tuple[int, str],
+    role: str,
 ) -> None:
-    """404 with the very words of what does not exist, and nothing happens to it."""
+    """404, or 403 for what is for admins, with the very words of what does not exist, and
+    nothing happens to it."""
     stranger = await organizer(shared, role)
     [operation] = (each for each in document.operations if each.id == operation_id)
     before = await digest(shared)
     others, absent = await answers(shared, pair_of_calls(operation, theirs, stranger))
     assert others == absent
-    assert (others[0], others[1]["code"]) == (404, "not_found")
-    assert await digest(shared) == before
-
-
-@pytest.mark.parametrize("role", ["attendee", "organizer"])
-@pytest.mark.parametrize("operation_id", sorted(FOR_ADMINS))
-async def test_what_is_for_admins(
-    shared: Service, document: Document, theirs: World, operation_id: str, role: str
-) -> None:
-    """403, whether there is such a thing or not."""
-    stranger = await organizer(shared, role)
-    [operation] = (each for each in document.operations if each.id == operation_id)
-    before = await digest(shared)
-    others, absent = await answers(shared, pair_of_calls(operation, theirs, stranger))
-    assert others == absent
-    assert (others[0], others[1]["code"]) == (403, "forbidden")
+    assert (others[0], others[1]["code"]) == refusal
     assert await digest(shared) == before
 
 

@@ -61,8 +61,6 @@ async def _hold(call: Call) -> Response | None:
 async def _sell(
     call: Call, model: type[Model], sell: Callable[..., Awaitable[Response]]
 ) -> Response | None:
-    if call.request.scope["query_string"]:
-        return None
     bearer = BEARER.fullmatch(call.headers.get(b"authorization", b""))
     key = call.headers.get(b"idempotency-key")
     query = call.request.scope["query_string"]
