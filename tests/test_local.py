@@ -68,13 +68,17 @@ def query(url: str, statement: str) -> object:
     return asyncio.run(run())
 
 
-def processes(data: Path) -> set[int]:
-    """The servers of this directory: they work in it."""
-    found = set()
+def processes(data: Path) -> dict[int, int]:
+    """The servers of this directory, which they work in, and their process groups.
+
+    PostgreSQL's helpers come and go as they like.
+    """
+    found = {}
     for cwd in Path("/proc").glob("[0-9]*/cwd"):
         with suppress(OSError):
             if cwd.readlink().is_relative_to(data):
-                found.add(int(cwd.parent.name))
+                pid = int(cwd.parent.name)
+                found[pid] = os.getpgid(pid)
     return found
 
 
@@ -110,7 +114,7 @@ def test_servers_answer_and_end_with_the_block(data: Path) -> None:
     names = "('fsync', 'max_connections', 'server_encoding', 'synchronous_commit', 'TimeZone')"
     with servers(data, said.append) as running:
         assert query(running.database_url, show + names) == ["on", "200", "UTF8", "on", "UTC"]
-        assert {running.postgres.pid, running.redis.pid} <= processes(data)
+        assert {running.postgres.pid, running.redis.pid} <= processes(data).keys()
     assert not processes(data)
     assert re.fullmatch(r"Starting PostgreSQL 18\.\d+ and Redis \d+\.\d+\.\d+", "".join(said))
 
@@ -142,13 +146,13 @@ def test_start_right_after_sigkill(data: Path) -> None:
         child.wait()
         with servers(data) as running:
             assert query(running.database_url, "SELECT 1") == 1
-            assert not old & processes(data)
+            assert not old.keys() & processes(data)
 
 
 def test_ctrl_c_reaches_only_us(data: Path) -> None:
     with python(HOLD, data) as child:
         assert line(child) == "ready"
-        assert {os.getpgid(pid) for pid in processes(data)}.isdisjoint({child.pid})
+        assert child.pid not in processes(data).values()
         os.killpg(child.pid, signal.SIGINT)
         child.wait(GONE_S)
         assert not processes(data)
@@ -156,9 +160,8 @@ def test_ctrl_c_reaches_only_us(data: Path) -> None:
 
 def test_second_start_is_refused(data: Path) -> None:
     with servers(data) as running:
-        before = processes(data)
         assert_refused(data, rf"already runs with this data \(pid {os.getpid()}\)\. Stop it first")
-        assert before <= processes(data)
+        assert {running.postgres.pid, running.redis.pid} <= processes(data).keys()
         assert query(running.database_url, "SELECT 1") == 1
 
 
