@@ -1,6 +1,7 @@
 """The application: the only place where parts are wired."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,6 +19,7 @@ from seatsvc.accounts import Accounts
 from seatsvc.api import (
     accounts,
     bookings,
+    edge,
     events,
     headers,
     mails,
@@ -67,6 +69,8 @@ ROUTERS = {
     "Operations": (operations,),
 }
 
+YOUNG_OBJECTS = 10_000  # so many more made than freed, and garbage is looked for
+
 log = logging.getLogger(__name__)
 
 
@@ -113,11 +117,9 @@ def _way_in(settings: Settings, app: ASGIApp) -> ASGIApp:
     """What a request passes, innermost first."""
     app = quick.Quick(app)
     app = problems.BodyLimit(app)
-    app = problems.Unexpected(app)
     if settings.cors_origins:
         app = headers.Cors(app, settings.cors_origins)
-    app = headers.Headers(app)
-    app = telemetry.RequestLog(app)
+    app = edge.Edge(app)
     if settings.trusted_proxies:
         hosts = rates_api.proxies(settings.trusted_proxies)
         app = cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, app), hosts))
@@ -148,6 +150,9 @@ def _lifespan(
                     (60, state["sessions"].forget),
                 )
             ]
+            # What a start made stays: to look through it for garbage would stop the world for long.
+            gc.freeze()
+            gc.set_threshold(YOUNG_OBJECTS)
             yield state
             for chore in chores:
                 chore.cancel()

@@ -39,22 +39,32 @@ class Booking:
     @staticmethod
     def from_row(row: asyncpg.Record) -> "Booking":
         """As it is now."""
-        seats = sold_seats(row["seats"])
-        same = {name: row[name] for name in _COLUMNS}
-        return Booking(**same, seats=seats, adjacent=side_by_side(seats))
+        return Booking._from(row, row["status"], row["updated_at"], row["cancelled_at"])
 
     @staticmethod
     def as_first_answered(row: asyncpg.Record) -> "Booking":
         """As it was when it was made: nothing but a cancellation changes a booking."""
-        booking = Booking.from_row(row)
-        made_at = booking.created_at
-        return replace(booking, status="active", updated_at=made_at, cancelled_at=None)
+        return Booking._from(row, "active", row["created_at"], None)
 
-
-_COLUMNS = (
-    *("id", "event_id", "user_id", "status", "quantity", "total", "currency"),
-    *("created_at", "updated_at", "cancelled_at"),
-)
+    @staticmethod
+    def _from(
+        row: asyncpg.Record, status: Status, updated_at: datetime, cancelled_at: datetime | None
+    ) -> "Booking":
+        seats = sold_seats(row["seats"])
+        return Booking(
+            row["id"],
+            row["event_id"],
+            row["user_id"],
+            status,
+            seats,
+            side_by_side(seats),
+            row["quantity"],
+            row["total"],
+            row["currency"],
+            row["created_at"],
+            updated_at,
+            cancelled_at,
+        )
 
 
 class Bookings:

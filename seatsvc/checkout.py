@@ -26,6 +26,7 @@ from seatsvc.errors import (
     SeatHeld,
     SeatTaken,
     ServiceError,
+    SoldOut,
     TicketTypeNotAllowed,
     TicketTypeSoldOut,
     Unavailable,
@@ -86,6 +87,7 @@ class Checkout(Generic[S]):
         self._committed_query = committed
         self._from_row = from_row
         self._lane = Lane(self._take_batch, apart=lambda order: (order.user_id,))
+        self._closed = Lane(self._closed_batch)
         self._running: set[asyncio.Task[Any]] = set()
 
     async def order(
@@ -146,9 +148,10 @@ class Checkout(Generic[S]):
             snapshot = await look(hall)
             wanted = [part for part in named if part.name not in closed]
             picked = hall.pick(snapshot, wanted, choice.quantity)
-            if not picked and attempt and snapshot.free(wanted) < choice.quantity:
-                # The database says why itself: it may know a better answer, as this key's first.
-                return await self._take(order)
+            if not picked and not attempt:
+                continue
+            if not picked and snapshot.free(wanted) < choice.quantity:
+                return await self._nothing_left(order)
             try:
                 if picked:
                     return await self._take_picked(replace(order, seat_ids=picked), hall)
@@ -160,6 +163,18 @@ class Checkout(Generic[S]):
                     raise
             await asyncio.sleep(PICK_PAUSE_S * secrets.randbelow(100) / 100)
         raise Busy("Many buyers are at the last places right now.", retry_after_s=1)
+
+    async def _nothing_left(self, order: Order) -> Done[S]:
+        """Refuse. The readers know already, and there is nothing to lock."""
+        if order.key:
+            return await self._take(order)  # perhaps this is its second try, and the first got some
+        closed = await self._closed(order.event_id)
+        raise refusal(closed) if closed else SoldOut()
+
+    async def _closed_batch(self, event_ids: list[int]) -> list[str | None]:
+        rows = await self._db.fetch(SQL["get_closed"], event_ids)
+        closed = {row["id"]: row["closed"] for row in rows}
+        return [closed.get(event_id, NotFound.code) for event_id in event_ids]
 
     async def _take_picked(self, order: Order, hall: Hall) -> Done[S]:
         try:

@@ -28,13 +28,9 @@ def sold_seats(text: str) -> list[SoldSeat]:
 
 def side_by_side(seats: Sequence[SoldSeat]) -> bool | None:
     """Are they one stretch of one row? None where there are no rows."""
-    first = seats[0]
     if all(seat.row is None for seat in seats):
         return None
-    return all(
-        (seat.section, seat.row, seat.id) == (first.section, first.row, first.id + offset)
-        for offset, seat in enumerate(seats)
-    )
+    return len({(seat.section, seat.row, seat.id - n) for n, seat in enumerate(seats)}) == 1
 
 
 class Sale(Protocol):

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any, cast
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ import redis.asyncio
 import uvicorn
 
 from seatsvc import app as wiring
-from seatsvc import local, settings
+from seatsvc import local, settings, telemetry
 from seatsvc.accounts import fold
 from seatsvc.api.deps import State
 from seatsvc.cli import SERVER_OPTIONS
@@ -27,6 +28,16 @@ SECRET = "a-test-key-of-more-than-thirty-two-bytes"
 PASSWORD = "correct horse battery"
 TEMPLATE = "seatsvc_template"
 Client = httpx.AsyncClient
+
+
+@pytest.fixture
+def log() -> Iterator[StringIO]:
+    """What is written to the log meanwhile."""
+    written = StringIO()
+    before = telemetry.lines.setStream(cast(Any, written))
+    yield written
+    if before is not None:
+        telemetry.lines.setStream(before)
 
 
 @pytest.fixture(scope="session")

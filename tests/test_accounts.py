@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -228,9 +229,7 @@ async def test_secrets_are_stored_hashed(shared: Service) -> None:
         assert secret not in row["everything"]
 
 
-async def test_secrets_stay_out_of_the_log(
-    shared: Service, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_secrets_stay_out_of_the_log(shared: Service, log: StringIO) -> None:
     """Neither passwords nor tokens are logged, whether the call succeeds or not."""
     username = name()
     await register(shared, username)
@@ -239,7 +238,6 @@ async def test_secrets_stay_out_of_the_log(
     pair = (await login(shared, username)).json()
     headers = {"Authorization": f"Bearer {pair['access_token']}"}
     await shared.client.get("/me", headers=headers)
-    assert "request" in caplog.text
+    assert "/auth/login" in log.getvalue()
     for secret in (PASSWORD, pair["refresh_token"], pair["access_token"]):
-        assert secret not in caplog.text
-        assert not [line for line in caplog.records if secret in str(vars(line))]
+        assert secret not in log.getvalue()

@@ -97,9 +97,9 @@ def test_imports_run_one_way(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_http_stays_outside(file: Path) -> None:
-    """Only api/ and app.py know FastAPI; telemetry.py knows what ASGI looks like."""
+    """Only api/ and app.py know FastAPI."""
     frameworks = {name.split(".")[0] for name in imports(file)} & WEB
-    allowed = {"api": WEB, "app": WEB, "telemetry": {"starlette"}}
+    allowed = {"api": WEB, "app": WEB}
     assert frameworks <= allowed.get(part_of(file), set())
 
 

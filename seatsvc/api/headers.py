@@ -7,12 +7,10 @@ from hashlib import sha256
 from starlette import datastructures
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Send
 
 from seatsvc.api.problems import problem
-from seatsvc.api.rates import SPENT, quotas
 from seatsvc.errors import Forbidden
-from seatsvc.rates import Spent
 
 Pair = tuple[bytes, bytes]
 
@@ -66,31 +64,7 @@ def protected(headers: list[Pair], scheme: str) -> list[Pair]:
     return [*headers, *(pair for pair in BY_SCHEME[scheme] if pair[0] not in given)]
 
 
-class Headers:
-    """Gives each response the headers that it has not set itself, and says what quotas it left."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        scheme = scope["scheme"]
-        spent: list[Spent] = []
-        scope[SPENT] = spent
-
-        async def send_protected(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*protected(message["headers"], scheme), *quotas(spent)]
-            await send(message)
-
-        is_page = scope["path"] in PAGES
-        await self._app(scope, receive, _page(send_protected) if is_page else send_protected)
-
-
-def _page(send: Send) -> Send:
+def page_sender(send: Send) -> Send:
     """Holds a page's start back until its scripts are known."""
     start: Message | None = None
 

@@ -164,7 +164,7 @@ _KINDS = {
 
 
 class Unexpected:
-    """Answers what nobody foresaw, inside the request's log so that both carry its id."""
+    """Answers what nobody foresaw."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -181,10 +181,16 @@ class Unexpected:
         try:
             await self._app(scope, receive, watched)
         except Exception:
-            log.exception("unexpected error")
+            answer = unexpected()
             if started or scope["type"] != "http":
                 raise
-            await problem(ServiceError())(scope, receive, send)
+            await answer(scope, receive, send)
+
+
+def unexpected() -> Response:
+    """The answer to the exception that is being handled, which goes to the log."""
+    log.exception("unexpected error")
+    return problem(ServiceError())
 
 
 class BodyLimit:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seatsvc.api import bookings, holds, seats
 from seatsvc.api.deps import IDEMPOTENCY_KEY, state
-from seatsvc.api.problems import Refused, problem
+from seatsvc.api.problems import Refused, problem, unexpected
 from seatsvc.api.rates import booker
 from seatsvc.api.strict import parse
 from seatsvc.errors import ServiceError
@@ -125,6 +125,8 @@ class Quick:
             answer = problem(error)
         except Refused as refused:
             answer = problem(refused.error)
+        except Exception:
+            answer = unexpected()
         if answer is None:
             await self._app(scope, _again(first, receive), send)
         else:

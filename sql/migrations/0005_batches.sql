@@ -62,6 +62,14 @@ begin
     return coalesce(gone, '{}');
 end $$;
 
+-- Why nothing of this event can be bought now; null if it is on sale.
+create function closed(e events) returns text
+language sql stable as $$
+    select case when e.id is null then 'not_found'
+                when e.status = 'cancelled' then 'event_cancelled'
+                when now() < e.sales_start or now() >= e.sales_end then 'sales_closed' end
+$$;
+
 -- The holds that these orders book, if they still run. The caller has locked them.
 create function running_holds(requests seat_request[]) returns uuid[]
 language plpgsql as $$
@@ -161,9 +169,7 @@ begin
             case when r.user_id = any (gone) then 'invalid_token'
                  when k.request_hash = r.request_hash then null
                  when k.key is not null then 'idempotency_key_reused'
-                 when e.id is null then 'not_found'
-                 when e.status = 'cancelled' then 'event_cancelled'
-                 when now() < e.sales_start or now() >= e.sales_end then 'sales_closed'
+                 when closed(e) is not null then closed(e)
                  when r.hold_id is not null and h.id is null then 'not_found'
                  when h.id is not null and (h.id <> all (running) or s.free < s.places)
                      then 'hold_expired'
