@@ -72,7 +72,7 @@ class Order:
     def claim(self) -> Claim:
         """The locks that it needs."""
         owner_key = self.key and f"{self.user_id}:{self.key}"
-        return Claim(self.event_id, self.seat_ids, owner_key)
+        return Claim(self.event_id, self.seat_ids, owner_key, self.id.hex)
 
     def as_json(self) -> dict[str, Any]:
         """As the SQL functions take it."""

@@ -99,30 +99,41 @@ class PlainLines(Discreet):
 
 
 class Lines(logging.StreamHandler[TextIO]):
-    """Writes the lines of one turn of the event loop together."""
+    """Writes the lines of one turn of the event loop together, however the stream is buffered."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._due = False
+        self._waiting: list[str] = []
 
-    def write(self, text: str) -> None:
-        """Whole lines, formatted already."""
-        self.stream.write(text)
-        self.flush()
+    def emit(self, record: logging.LogRecord) -> None:
+        """As Python does."""
+        try:
+            self.write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
 
-    def flush(self) -> None:
-        """At the end of this turn; at once where there is no loop."""
-        if self._due:
+    def write(self, line: str) -> None:
+        """A formatted line: at the end of this turn, or at once where there is no loop."""
+        self.acquire()
+        self._waiting.append(line)
+        first = len(self._waiting) == 1
+        self.release()
+        if not first:
             return
         try:
-            asyncio.get_running_loop().call_soon(self._write)
-            self._due = True
+            asyncio.get_running_loop().call_soon(self.flush)
         except RuntimeError:
-            super().flush()
+            self.flush()
 
-    def _write(self) -> None:
-        self._due = False
-        super().flush()
+    def flush(self) -> None:
+        """Write what waits."""
+        self.acquire()
+        try:
+            waiting, self._waiting = self._waiting, []
+            self.stream.write("".join(waiting))
+            super().flush()
+        finally:
+            self.release()
 
 
 lines = Lines(sys.stdout)
