@@ -30,13 +30,14 @@ async def check_bookings(
     wanted: Sequence[Wanted],
     ids: Sequence[str],
     unheard_max: int = CONNECTIONS,
+    earlier: frozenset[str] = frozenset(),
 ) -> None:
-    """All bookings of these events, which had none before, come from these requests.
+    """All bookings of these events, but for these earlier ones, come from these requests.
 
     Every id that was answered is there, once, with one place of its own; and besides, only as many
     as were in flight at the end. Raises CheckFailed.
     """
-    rows = await database.fetch(BOOKED, event_ids)
+    rows = [row for row in await database.fetch(BOOKED, event_ids) if row["id"] not in earlier]
     booked = {row["id"] for row in rows}
     require(len(set(ids)) == len(ids), "two answers name the same booking")
     require(booked.issuperset(ids), f"{len(set(ids) - booked)} answered bookings are missing")

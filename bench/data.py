@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from time import perf_counter
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,12 +18,12 @@ from bench.processes import BenchError
 from seatsvc.settings import Settings
 from seatsvc.tokens import Tokens
 
-# More than the service remembers the tokens of: each booking verifies one that it has not seen, or
-# has forgotten.
-USERS = 40_000
+# Fewer than a worker remembers the tokens of, more than will book in a measurement.
+USERS = 6_000
 LOGINS = 20
 PASSWORD = "correct horse battery"
 BCRYPT_COST = 12
+Session = tuple[UUID, UUID]  # its user, and its own id
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,27 @@ class Hall:
 class People:
     """Users who are logged in. One comes round again only after all the others."""
 
-    def __init__(self, everyone: Sequence[tuple[UUID, str]], organizer_token: str) -> None:
-        self._everyone = everyone
+    def __init__(self, tokens: Tokens, sessions: Sequence[Session], organizer: Session) -> None:
+        self._tokens = tokens
+        self._sessions = sessions
+        self._everyone = [
+            (user_id, tokens.issue(user_id, sid, "attendee")) for user_id, sid in sessions
+        ]
         self._next = 0
-        self.organizer_token = organizer_token
+        self.organizer_token = tokens.issue(*organizer, "organizer")
+
+    @property
+    def tokens(self) -> list[str]:
+        """One of each user."""
+        return [token for _, token in self._everyone]
+
+    def strangers(self, seat_ids: Sequence[int]) -> list[Wanted]:
+        """A booking for each of these seats, each with a token that nobody has seen yet."""
+        turns = zip(cycle(self._sessions), seat_ids, strict=False)
+        return [
+            Wanted(user_id, self._tokens.issue(user_id, sid, "attendee"), {"seat_id": seat_id})
+            for (user_id, sid), seat_id in turns
+        ]
 
     def by_seat(self, seat_ids: Sequence[int]) -> list[Wanted]:
         """A booking for each of these seats, by a user each."""
@@ -87,8 +105,7 @@ async def make_people(database: asyncpg.Connection, settings: Settings) -> Peopl
         records=[(session_id, user_id, expires_at) for user_id, session_id in [*users, organizer]],
         columns=["id", "user_id", "expires_at"],
     )
-    everyone = [(user_id, tokens.issue(user_id, sid, "attendee")) for user_id, sid in users]
-    return People(everyone, tokens.issue(*organizer, "organizer"))
+    return People(tokens, users, organizer)
 
 
 def login_requests() -> list[bytes]:

@@ -121,7 +121,13 @@ def _settings(env: Mapping[str, str]) -> settings.Settings:
 
 
 async def _warm_up(bench: Bench) -> None:
-    """Each server answers what it will be asked, so that nothing is done for the first time."""
+    """Each server answers what it will be asked, so that nothing is done for the first time.
+
+    Everyone looks around before they book: each worker has seen their tokens, or half of them.
+    """
+    looks = [build("GET", "/me", token) for token in bench.people.tokens]
+    for server in (bench.service, bench.pair):
+        await ask_all(server.url, looks, at_once=32)
     hall = await bench.make_hall(numbered(WARM_SEATS))
     field = await bench.make_hall(general(WARM_SEATS))
     half = WARM_SEATS // 2

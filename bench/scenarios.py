@@ -18,6 +18,7 @@ QUANTITY_MAX = 50
 MODERATE = 200  # bookings a second, which any machine keeps up with
 INVALIDATIONS = 500  # bookings a second
 STORM_S = 3
+SOLD = 20_000  # of 100,000, where an event has been on sale for a while
 RANDOM = random.Random(5)  # the same order of seats in each run
 
 
@@ -54,9 +55,14 @@ async def one_statement(bench: Bench, _: Halls) -> Metrics:
 
 
 async def plain(bench: Bench, _: Halls) -> Metrics:
-    """The plain design, on one hot event."""
+    """The plain design, on one hot event of which a fifth is sold."""
     await bench.yardsticks.execute("truncate bookings, events")
     await bench.yardsticks.execute("insert into events (id, capacity) values (1, 100000)")
+    await bench.yardsticks.execute(
+        "insert into bookings (event_id, user_id)"
+        " select 1, gen_random_uuid() from generate_series(1, $1::int)", SOLD
+    )  # fmt: skip
+    await bench.yardsticks.execute("vacuum (analyze) bookings")
     wanted = bench.people.by_event(1, ORDERS_MAX * bench.seconds)
     sent = await _send(bench, f"{bench.fastapi.url}/plain-bookings", wanted)
     checks.check_answers(sent, 201)
@@ -79,6 +85,15 @@ async def seats(bench: Bench, halls: Halls) -> Metrics:
     return {"seats.rate": sent.rate(201), "seats.p99_ms": sent.p99_ms} | costs | memory
 
 
+async def strangers(bench: Bench, halls: Halls) -> Metrics:
+    """The same by users whose tokens the service sees for the first time."""
+    hall = halls["hall"]
+    wanted = bench.people.strangers(RANDOM.sample(hall.seat_ids, hall.capacity))
+    sent = await send(f"{bench.service.url}/bookings", wanted, bench.seconds, bench.folder)
+    await _check(bench, [hall], wanted, sent)
+    return {"strangers.rate": sent.rate(201)}
+
+
 async def pair(bench: Bench, halls: Halls) -> Metrics:
     """The same with two workers."""
     sent = await _book(bench, bench.pair, [halls["hall"]], _seats_of(bench, halls["hall"]))
@@ -86,10 +101,13 @@ async def pair(bench: Bench, halls: Halls) -> Metrics:
 
 
 async def hot(bench: Bench, halls: Halls) -> Metrics:
-    """One hot general-admission event, whose places the service picks."""
+    """One hot general-admission event, a fifth sold, whose places the service picks."""
     hall = halls["field"]
+    earlier = await _sell(bench, hall, SOLD)
+    await bench.settle()
     wanted = bench.people.by_event(hall.event_id, ORDERS_MAX * bench.seconds)
-    sent = await _book(bench, bench.service, [hall], wanted)
+    sent = await _send(bench, f"{bench.service.url}/bookings", wanted)
+    await _check(bench, [hall], wanted, sent, earlier)
     return {"hot.rate": sent.rate(201), "hot.p99_ms": sent.p99_ms}
 
 
@@ -177,10 +195,7 @@ async def listing(bench: Bench, halls: Halls) -> Metrics:
 async def refusals(bench: Bench, halls: Halls) -> Metrics:
     """Bookings of a sold-out event."""
     hall = halls["field"]
-    buyers = bench.people.by_event(hall.event_id, hall.capacity // QUANTITY_MAX, QUANTITY_MAX)
-    requests = [build("POST", "/bookings", each.token, each.body) for each in buyers]
-    answers = await ask_all(bench.service.url, requests)
-    checks.require({each.status for each in answers} == {201}, "could not sell the event out")
+    await _sell(bench, hall, hall.capacity)
     wanted = bench.people.by_event(hall.event_id, 2 * ORDERS_MAX * bench.seconds)
     sent = await _send(bench, f"{bench.service.url}/bookings", wanted)
     checks.check_answers(sent, 409)
@@ -198,6 +213,14 @@ def _availability(bench: Bench, hall: Hall) -> str:
     return f"{bench.service.url}/events/{hall.event_id}/availability"
 
 
+async def _sell(bench: Bench, hall: Hall, places: int) -> frozenset[str]:
+    buyers = bench.people.by_event(hall.event_id, places // QUANTITY_MAX, QUANTITY_MAX)
+    requests = [build("POST", "/bookings", each.token, each.body) for each in buyers]
+    answers = await ask_all(bench.service.url, requests)
+    checks.require({each.status for each in answers} == {201}, f"could not sell {places} places")
+    return frozenset(map(checks.booking_id, answers))
+
+
 def _seats_of(bench: Bench, hall: Hall) -> list[Wanted]:
     return bench.people.by_seat(RANDOM.sample(hall.seat_ids, hall.capacity))
 
@@ -210,10 +233,17 @@ async def _book(
     return sent
 
 
-async def _check(bench: Bench, halls: Sequence[Hall], wanted: Sequence[Wanted], sent: Sent) -> None:
+async def _check(
+    bench: Bench,
+    halls: Sequence[Hall],
+    wanted: Sequence[Wanted],
+    sent: Sent,
+    earlier: frozenset[str] = frozenset(),
+) -> None:
     checks.check_answers(sent, 201)
     event_ids = [hall.event_id for hall in halls]
-    await checks.check_bookings(bench.database, event_ids, wanted[: sent.asked], sent.ids)
+    asked = wanted[: sent.asked]
+    await checks.check_bookings(bench.database, event_ids, asked, sent.ids, earlier=earlier)
 
 
 def _cpu(bench: Bench) -> dict[str, float]:
@@ -250,6 +280,7 @@ SCENARIOS = {
     "small": Scenario(small, {str(n): general(100) for n in range(SMALL_EVENTS)}),
     "half": Scenario(half, SEATS, needs=("seats",)),
     "storm": Scenario(storm, SEATS | {"other": numbered(10_000)}),
+    "strangers": Scenario(strangers, SEATS),
     "one_statement": Scenario(one_statement),
     "start": Scenario(start),
 }

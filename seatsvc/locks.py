@@ -25,22 +25,23 @@ FILL_TTL_MS = 250
 STALE_MARGIN_S = 0.100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Claim:
-    """What one write locks, if anything: its seats, and its Idempotency-Key if it has one."""
+    """What one write locks, if anything: its seats, and its Idempotency-Key if it has one.
+
+    `keys` are the Redis keys. Their braces keep an event's keys together in a cluster.
+    """
 
     event_id: int
     seat_ids: tuple[int, ...] = ()
     owner_key: str | None = None
     token: str = field(default_factory=lambda: secrets.token_hex(8))
+    keys: list[str] = field(init=False)
 
-    @property
-    def keys(self) -> list[str]:
-        """The Redis keys. The braces keep an event's keys together in a cluster."""
-        keys = [f"{{{self.event_id}}}:lock:{seat_id}" for seat_id in self.seat_ids]
+    def __post_init__(self) -> None:
+        self.keys = [f"{{{self.event_id}}}:lock:{seat_id}" for seat_id in self.seat_ids]
         if self.owner_key is not None:
-            keys.append(f"{{{self.event_id}}}:key:{self.owner_key}")
-        return keys
+            self.keys.append(f"{{{self.event_id}}}:key:{self.owner_key}")
 
 
 class SeatLocks:
@@ -79,15 +80,15 @@ class SeatLocks:
 
     async def _lock_event(self, claims: list[Claim]) -> Any:
         keys = [key for claim in claims for key in claim.keys]
-        owners = [part for claim in claims for part in (claim.token, len(claim.keys))]
-        return await self._redis.run(LOCK, keys, self._ttl_ms, *owners)
+        owners = " ".join(f"{claim.token} {len(claim.keys)}" for claim in claims)
+        return await self._redis.run(LOCK, keys, self._ttl_ms, owners)
 
     async def _tell_event(self, claims: list[Claim]) -> list[None]:
         event_id = claims[0].event_id
         keys = [key for claim in claims for key in claim.keys]
-        tokens = [claim.token for claim in claims for _ in claim.keys]
+        tokens = " ".join(claim.token for claim in claims for _ in claim.keys)
         shared = [generation_key(event_id), entry_key(event_id)]
-        await self._redis.run(FINISH, [*shared, *keys], GENERATION_TTL_MS, *tokens)
+        await self._redis.run(FINISH, [*shared, *keys], GENERATION_TTL_MS, tokens)
         return [None] * len(claims)
 
 

@@ -56,7 +56,7 @@ class Tokens:
         return jwt.encode(claims, self._keys[kid], ALGORITHM, headers={"kid": kid})
 
     def read(self, text: str) -> Token:
-        """What a valid token says; remembered until it expires.
+        """What a valid token says; remembered until it expires, or others were used since.
 
         Raises InvalidToken.
         """
@@ -65,6 +65,8 @@ class Tokens:
             token = self._verified[text] = self._verify(text)
             if len(self._verified) > VERIFIED_MAX:
                 self._verified.popitem(last=False)
+        else:
+            self._verified.move_to_end(text)
         return token
 
     def _verify(self, text: str) -> Token:

@@ -172,7 +172,7 @@ async def test_a_busy_place_hides_no_other(shared: Service, ann: Person, ben: Pe
     venue = await shared.add_event(seats=2)
     someone = Claim(venue.event_id, (venue.seats[0],))
     await shared.state["seats"].counts(venue.event_id)
-    await shared.state["redis"].run(LOCK, someone.keys, 60_000, someone.token, 1)
+    await shared.state["redis"].run(LOCK, someone.keys, 60_000, f"{someone.token} 1")
     answer = await pick(ann, venue, 2)
     problem_of(answer, 409, "busy")
     assert answer.headers["retry-after"] == "1"

@@ -38,7 +38,7 @@ async def scripts(servers: local.Servers, raw: Raw) -> AsyncIterator[Redis]:
 
 async def test_lock_takes_all(scripts: Redis, raw: Raw) -> None:
     """Each key holds the token, for the TTL."""
-    assert await scripts.run(LOCK, [ONE, TWO], 5000, "mine", 2) == [[]]
+    assert await scripts.run(LOCK, [ONE, TWO], 5000, "mine 2") == [[]]
     for key in (ONE, TWO):
         assert await raw.get(key) == b"mine"
         assert 0 < await raw.pttl(key) <= 5000
@@ -47,7 +47,7 @@ async def test_lock_takes_all(scripts: Redis, raw: Raw) -> None:
 async def test_lock_takes_all_or_none(scripts: Redis, raw: Raw) -> None:
     """One held key refuses the request, names its position, and leaves the others alone."""
     await raw.set(TWO, "theirs", px=HOUR_MS)
-    assert await scripts.run(LOCK, [ONE, TWO, THREE], 5000, "mine", 3) == [[2]]
+    assert await scripts.run(LOCK, [ONE, TWO, THREE], 5000, "mine 3") == [[2]]
     assert await raw.keys("*lock*") == [TWO.encode()]
     assert await raw.get(TWO) == b"theirs"
     assert await raw.pttl(TWO) > 5000
@@ -56,7 +56,7 @@ async def test_lock_takes_all_or_none(scripts: Redis, raw: Raw) -> None:
 async def test_lock_again_with_own_token(scripts: Redis, raw: Raw) -> None:
     """A lost reply does not lock its owner out: the lock is renewed."""
     await raw.set(ONE, "mine", px=100)
-    assert await scripts.run(LOCK, [ONE, TWO], 5000, "mine", 2) == [[]]
+    assert await scripts.run(LOCK, [ONE, TWO], 5000, "mine 2") == [[]]
     assert await raw.pttl(ONE) > 100
     assert await raw.get(TWO) == b"mine"
 
@@ -64,22 +64,22 @@ async def test_lock_again_with_own_token(scripts: Redis, raw: Raw) -> None:
 async def test_lock_judges_each_request(scripts: Redis, raw: Raw) -> None:
     """In one call, an earlier request stands in the way of a later one, and of no other."""
     keys = [ONE, TWO, TWO, THREE, THREE]
-    requests: list[str | int] = ["first", 2, "second", 2, "third", 1]
-    assert await scripts.run(LOCK, keys, 5000, *requests) == [[], [1], []]
+    requests = "first 2 second 2 third 1"
+    assert await scripts.run(LOCK, keys, 5000, requests) == [[], [1], []]
     assert [await raw.get(key) for key in (ONE, TWO, THREE)] == [b"first", b"first", b"third"]
 
 
 async def test_lock_of_nothing(scripts: Redis, raw: Raw) -> None:
     """A request without keys is granted, whatever others hold."""
     await raw.set(ONE, "theirs")
-    assert await scripts.run(LOCK, [ONE], 5000, "none", 0, "mine", 1) == [[], [1]]
+    assert await scripts.run(LOCK, [ONE], 5000, "none 0 mine 1") == [[], [1]]
 
 
 async def test_finish_releases_own_locks_only(scripts: Redis, raw: Raw) -> None:
     """Compare and delete: a lock that expired and went to another stays theirs."""
     await raw.mset({ONE: "mine", TWO: "theirs"})
     keys = [GENERATION, ENTRY, ONE, TWO, THREE]
-    assert await scripts.run(FINISH, keys, HOUR_MS, "mine", "mine", "mine") == 1
+    assert await scripts.run(FINISH, keys, HOUR_MS, "mine mine mine") == 1
     assert await raw.get(ONE) is None
     assert await raw.get(TWO) == b"theirs"
 
@@ -88,7 +88,7 @@ async def test_finish_invalidates(scripts: Redis, raw: Raw) -> None:
     """The generation changes and is remembered; the entry is gone."""
     await raw.set(GENERATION, 41, px=1000)
     await raw.hset(ENTRY, mapping={"generation": 41, "body": "old"})
-    assert await scripts.run(FINISH, [GENERATION, ENTRY], HOUR_MS) == 0
+    assert await scripts.run(FINISH, [GENERATION, ENTRY], HOUR_MS, "") == 0
     assert await raw.get(GENERATION) == b"42"
     assert await raw.pttl(GENERATION) > 1000
     assert not await raw.exists(ENTRY)
@@ -98,8 +98,8 @@ async def test_finish_after_a_wipe_repeats_no_generation(scripts: Redis, raw: Ra
     """Seeded from the clock, in microseconds: more than any number counted to before."""
     generations = []
     for _ in range(5):
-        await scripts.run(FINISH, [GENERATION, ENTRY], HOUR_MS)
-        await scripts.run(FINISH, [GENERATION, ENTRY], HOUR_MS)
+        await scripts.run(FINISH, [GENERATION, ENTRY], HOUR_MS, "")
+        await scripts.run(FINISH, [GENERATION, ENTRY], HOUR_MS, "")
         generations.append(int(await raw.get(GENERATION) or 0))
         await raw.flushall()
     assert generations == sorted(set(generations))
@@ -168,7 +168,7 @@ async def test_store(scripts: Redis, raw: Raw) -> None:
 async def test_store_after_a_write(scripts: Redis, raw: Raw) -> None:
     """A write came between: nothing is stored, and the next reader may fill."""
     [_, generation] = await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS)
-    await scripts.run(FINISH, [GENERATION, ENTRY], HOUR_MS)
+    await scripts.run(FINISH, [GENERATION, ENTRY], HOUR_MS, "")
     assert await scripts.run(STORE, KEYS, generation, "me", "old", 1000) == 0
     assert not await raw.exists(ENTRY)
     assert (await scripts.run(READ, KEYS, "", "other", 250, HOUR_MS))[0] == b"fill"
@@ -199,7 +199,7 @@ async def test_forgotten_scripts_are_loaded_again(scripts: Redis, raw: Raw) -> N
     """SCRIPT FLUSH, or another Redis at the same address, goes unnoticed."""
     for _ in range(2):
         await raw.script_flush()
-        calls = [scripts.run(LOCK, [f"{{1}}:lock:{n}"], 5000, "mine", 1) for n in range(5)]
+        calls = [scripts.run(LOCK, [f"{{1}}:lock:{n}"], 5000, "mine 1") for n in range(5)]
         calls += [scripts.run(READ, KEYS, "", "me", 250, HOUR_MS)]
         *locked, read = await asyncio.gather(*calls)
         assert locked == [[[]]] * 5
@@ -209,8 +209,8 @@ async def test_forgotten_scripts_are_loaded_again(scripts: Redis, raw: Raw) -> N
 async def test_an_error_of_one_call_is_its_own(scripts: Redis, raw: Raw) -> None:
     """A script that fails gets RedisDown; its neighbours in the pipeline get their results."""
     await raw.hset("{1}:lock:wrong", "no", "string")
-    bad = scripts.run(LOCK, ["{1}:lock:wrong"], 5000, "mine", 1)
-    good = scripts.run(LOCK, [ONE], 5000, "mine", 1)
+    bad = scripts.run(LOCK, ["{1}:lock:wrong"], 5000, "mine 1")
+    good = scripts.run(LOCK, [ONE], 5000, "mine 1")
     results = await asyncio.gather(bad, good, return_exceptions=True)
     assert isinstance(results[0], RedisDown)
     assert results[1] == [[]]

@@ -1,11 +1,11 @@
 -- Locks the seats of several requests of one event, each request all or none.
 -- KEYS: the seats' locks, request after request.
--- ARGV: [1] TTL in ms, then for each request its token and how many of the keys are its own.
+-- ARGV: [1] TTL in ms, [2] for each request its token and how many of the keys are its own.
 -- Returns for each request the positions (from 1, among its own keys) that others hold; none: locked.
 local results = {}
 local first = 1
-for arg = 2, #ARGV, 2 do
-  local token, last = ARGV[arg], first + tonumber(ARGV[arg + 1]) - 1
+for token, count in string.gmatch(ARGV[2], '(%S+) (%d+)') do
+  local last = first + count - 1
   local busy = {}
   for key = first, last do
     local owner = redis.call('GET', KEYS[key])
