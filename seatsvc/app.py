@@ -22,6 +22,7 @@ from seatsvc.api import (
     edge,
     events,
     headers,
+    live,
     mails,
     operations,
     problems,
@@ -42,6 +43,7 @@ from seatsvc.delivery import Show, open_transport
 from seatsvc.errors import Unavailable
 from seatsvc.events import Events, main_hall
 from seatsvc.holds import Holds
+from seatsvc.live import Live
 from seatsvc.locks import SeatLocks
 from seatsvc.outbox import Outbox
 from seatsvc.rates import Rates
@@ -63,7 +65,7 @@ To try things here, register, press **Authorize**, and log in.
 ROUTERS = {
     "Accounts": (sessions_api, accounts, users),
     "Events": (events, ticket_types, reports),
-    "Seats": (seats,),
+    "Seats": (seats, live),
     "Holds and bookings": (holds_api, bookings),
     "Mails": (mails,),
     "Operations": (operations,),
@@ -88,7 +90,6 @@ def create_app(settings: Settings | None = None, show: Show | None = None) -> Fa
     Mails that go to a folder are also shown. Raises SettingsError.
     """
     settings = settings or load()
-    # The documentation pages load nothing from elsewhere.
     app = FastAPIOffline(
         static_url="/docs/assets",
         redoc_url=None,
@@ -196,6 +197,7 @@ async def wired(settings: Settings, show: Show | None = None) -> AsyncIterator[S
             ticket_types=TicketTypes(database),
             reports=Reports(database),
             seats=halls,
+            live=Live(halls, redis),
             holds=holds,
             bookings=Bookings(database, locks, halls, holds),
             outbox=Outbox(database, settings, transport),
@@ -203,6 +205,7 @@ async def wired(settings: Settings, show: Show | None = None) -> AsyncIterator[S
         try:
             yield state
         finally:
+            await state["live"].close()
             await state["outbox"].finish_running()
             await holds.finish_running()
             await state["bookings"].finish_running()

@@ -12,6 +12,7 @@ from itertools import islice
 from seatsvc.sections import Section, best_places
 
 PAGES_MAX = 64
+STATES = {"free": b"f", "held": b"h", "booked": b"b", "blocked": b"x"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class Counts:
     booked: int
     blocked: int
     version: str
+
+    def by_state(self) -> dict[str, int]:
+        """The counts alone."""
+        return {name: getattr(self, name) for name in STATES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +76,7 @@ class Snapshot:
 
 def count(states: bytes | bytearray, start: int = 0, end: int | None = None) -> dict[str, int]:
     """How many of the places are in which state."""
-    names = {"free": b"f", "held": b"h", "booked": b"b", "blocked": b"x"}
-    return {name: states.count(state, start, end) for name, state in names.items()}
+    return {name: states.count(state, start, end) for name, state in STATES.items()}
 
 
 class Hall:

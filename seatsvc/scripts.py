@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,10 @@ class Redis:
         """
         await self._in_time(self._client.ping())
 
+    def subscriber(self) -> redis.asyncio.client.PubSub:
+        """A connection that hears what is published."""
+        return self._client.pubsub(ignore_subscribe_messages=True)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
@@ -159,3 +164,61 @@ class Redis:
             return result
         self.breaker.failed(str(result).partition(" ")[0])
         return RedisDown(type(result).__name__)
+
+
+class Subscription:
+    """Hears what scripts publish while Redis answers. What they say meanwhile is lost.
+
+    After each gap `heard` is called for every name.
+    """
+
+    def __init__(self, client: Redis, heard: Callable[[str], None]) -> None:
+        self._client = client
+        self._heard = heard
+        self._names: set[str] = set()
+        self._pubsub: redis.asyncio.client.PubSub | None = None
+        self._turns = asyncio.Lock()  # so that Redis hears of comings and goings in their order
+        self._task: asyncio.Task[None] | None = None
+
+    async def add(self, name: str) -> None:
+        """Hear what is published under this name, too."""
+        self._names.add(name)
+        self._task = self._task or asyncio.create_task(self._listen())
+        await self._tell("subscribe", name)
+
+    async def remove(self, name: str) -> None:
+        """No longer."""
+        self._names.discard(name)
+        await self._tell("unsubscribe", name)
+
+    async def close(self) -> None:
+        """Hear nothing more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _tell(self, command: str, name: str) -> None:
+        async with self._turns:
+            if self._pubsub is not None:
+                with suppress(RedisError, OSError):  # whoever listens notices, and begins anew
+                    await getattr(self._pubsub, command)(name)
+
+    async def _listen(self) -> None:
+        while True:
+            with suppress(RedisError, OSError):
+                await self._listen_once()
+            await asyncio.sleep(BREAKER_PAUSE_S)
+
+    async def _listen_once(self) -> None:
+        async with self._client.subscriber() as pubsub:
+            async with self._turns:
+                # One that is never given up, as a connection without any ends.
+                await pubsub.subscribe("seatsvc", *self._names)
+                self._pubsub = pubsub
+            for name in tuple(self._names):
+                self._heard(name)
+            try:
+                async for message in pubsub.listen():
+                    self._heard(message["channel"].decode())
+            finally:
+                self._pubsub = None

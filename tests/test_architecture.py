@@ -30,6 +30,7 @@ SIBLINGS = {
     "accounts": {"sessions"},
     "checkout": {"seats"},
     "holds": {"checkout", "seats"},
+    "live": {"seats"},
     "bookings": {"checkout", "holds", "seats"},
     "reports": {"bookings"},
     "outbox": {"sessions"},

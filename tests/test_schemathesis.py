@@ -98,6 +98,7 @@ async def test_document_and_service_agree(service: Service, tmp_path: Path, role
         "run", f"{service.url}/openapi.json",
         f"--seed={SEED}", f"--max-time={SECONDS}", "--continue-on-failure", "--no-color",
         "--generation-database=none",
+        "--exclude-operation-id=stream_event",  # whose answer has no end
         cwd=tmp_path,
         env=os.environ | {
             "FUZZ_URL": service.url,

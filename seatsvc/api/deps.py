@@ -31,6 +31,7 @@ from seatsvc.db import Database
 from seatsvc.errors import BadCursor, Forbidden, InvalidToken, NotAuthenticated, NotFound
 from seatsvc.events import Events
 from seatsvc.holds import Holds
+from seatsvc.live import Live
 from seatsvc.outbox import Outbox
 from seatsvc.rates import Rates
 from seatsvc.reports import Reports
@@ -54,6 +55,7 @@ class State(TypedDict):
     ticket_types: TicketTypes
     reports: Reports
     seats: Seats
+    live: Live
     holds: Holds
     bookings: Bookings
     outbox: Outbox

@@ -44,6 +44,12 @@ class Protocol(HttpToolsProtocol):
         self._timer.cancel()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """As uvicorn's, and end the streams, for which it would wait."""
+        super().shutdown()
+        if "live" in self.app_state:
+            self.app_state["live"].end()
+
     def data_received(self, data: bytes) -> None:
         """As uvicorn's, but counts, answers what is no HTTP, and never upgrades."""
         if self._deaf:
