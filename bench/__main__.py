@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,10 +21,11 @@ from bench.harness import Bench, Metrics, started
 from bench.load import find_wrk
 from bench.processes import BenchError
 from bench.scenarios import SCENARIOS
+from bench.streams import streams
 from seatsvc import local
 
 BUDGET_S = 480
-CREATION_S = 45  # kept for what is measured after the rounds
+LAST = {"streams": 35, "create": 45}  # measured once, after the rounds: the seconds kept for it
 
 
 @dataclass
@@ -74,7 +75,7 @@ def _asked(arguments: Sequence[str]) -> Run:
     parser.add_argument("--rounds", type=int, default=7, help="at most (%(default)s)")
     parser.add_argument("--seconds", type=int, default=2, help="a measurement (%(default)s)")
     parser.add_argument(
-        "--only", nargs="+", choices=[*SCENARIOS, "create"], metavar="NAME", default=[],
+        "--only", nargs="+", choices=[*SCENARIOS, *LAST], metavar="NAME", default=[],
         help=f"some of: {', '.join([*SCENARIOS, 'create'])}",
     )  # fmt: skip
     parser.add_argument(
@@ -83,9 +84,9 @@ def _asked(arguments: Sequence[str]) -> Run:
     given = parser.parse_args(arguments)
     if min(given.rounds, given.seconds) < 1:
         parser.error("--rounds and --seconds are 1 or more")
-    wanted = set(given.only or [*SCENARIOS, "create"])
+    wanted = set(given.only or [*SCENARIOS, *LAST])
     wanted |= {need for name in wanted & set(SCENARIOS) for need in SCENARIOS[name].needs}
-    names = [name for name in [*SCENARIOS, "create"] if name in wanted]
+    names = [name for name in [*SCENARIOS, *LAST] if name in wanted]
     return Run(names, given.rounds, given.seconds, given.out)
 
 
@@ -97,15 +98,19 @@ async def _measure(run: Run, servers: local.Servers, folder: Path) -> None:
             "options": {"seconds": run.seconds, "names": run.names},
             "machine": await report.machine(bench.database, servers, folder),
         }
-        reserve_s = CREATION_S if "create" in run.names else 0
+        reserve_s = sum(LAST.get(name, 0) for name in run.names)
         for number in range(run.rounds_max):
             began_s = run.elapsed_s
             run.say(f"Round {number + 1} of {run.rounds_max}")
             run.rounds.append(await _round(run, bench))
             if 2 * run.elapsed_s - began_s > BUDGET_S - reserve_s:
                 break
+        if "streams" in run.names:
+            run.say("Watching")
+            await _measured(run, run.rounds[-1], "streams", streams(bench))
         if "create" in run.names:
-            run.rounds[-1].update(await _create(run, bench))
+            run.say("Creating large events")
+            await _measured(run, run.rounds[-1], "create", _create(bench))
 
 
 async def _round(run: Run, bench: Bench) -> Metrics:
@@ -115,17 +120,20 @@ async def _round(run: Run, bench: Bench) -> Metrics:
     bench.latest.clear()
     for name in names:
         if all(f"{need}.rate" in bench.latest for need in SCENARIOS[name].needs):
-            try:
-                bench.latest.update(await SCENARIOS[name].run(bench, halls[name]))
-            except (CheckFailed, BenchError, TimeoutError) as failure:
-                run.failures.append(f"{name}: {failure or type(failure).__name__}")
-                run.say(f"FAILED: {run.failures[-1]}")
+            await _measured(run, bench.latest, name, SCENARIOS[name].run(bench, halls[name]))
     return dict(bench.latest)
 
 
-async def _create(run: Run, bench: Bench) -> Metrics:
-    """Once, at the end, since it leaves PostgreSQL busy."""
-    run.say("Creating large events")
+async def _measured(run: Run, into: Metrics, name: str, work: Awaitable[Metrics]) -> None:
+    try:
+        into.update(await work)
+    except (CheckFailed, BenchError, TimeoutError) as failure:
+        run.failures.append(f"{name}: {failure or type(failure).__name__}")
+        run.say(f"FAILED: {run.failures[-1]}")
+
+
+async def _create(bench: Bench) -> Metrics:
+    """Last of all, since it leaves PostgreSQL busy."""
     seats = await bench.make_hall(numbered(100_000))
     field_ = await bench.make_hall(general(1_000_000))
     return {"create.numbered_s": seats.create_s, "create.general_s": field_.create_s}

@@ -110,6 +110,10 @@ ROWS = (
     Row("start to ready, s", "start.s", at_most=1.5),
     Row("p99 of a booking in a login storm, ms", "storm.p99_ms", "storm.quiet_p99_ms"),
     Row("logins/s in that storm", "storm.logins"),
+    Row("2,000 streams: told after the answer, p99 ms", "streams.told_p99_ms", at_most=250),
+    Row("2,000 streams: memory of each, KiB", "streams.kib", at_most=40),
+    Row("2,000 streams: a booking meanwhile, ms", "streams.booking_ms", "streams.alone_ms",
+        at_most=1.1),
     Row("creating 100,000 numbered places, s", "create.numbered_s"),
     Row("creating 1,000,000 general places, s", "create.general_s"),
 )  # fmt: skip

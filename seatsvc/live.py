@@ -27,6 +27,7 @@ SILENCE_S = 15.0
 # A crowd is told less often, so that the worker has time for its bookings.
 TOLD_PER_S = 15_000
 REST_MAX_S = 0.15
+AT_ONCE = 20  # watchers; then whatever else waits has its turn
 COMMENT = b":\n\n"
 CHUNK = 4096
 
@@ -66,7 +67,7 @@ class Broadcast:
         # Each change with the version that it led to; of the first, only the version counts.
         self._kept: deque[tuple[str, bytes]] = deque([("", b"")], maxlen=1 + KEPT_MAX)
         self._due = asyncio.Event()
-        self._news = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []  # for news
         self._untold = False
         self.number = 0  # of changes so far
         self.watchers = 0
@@ -87,11 +88,13 @@ class Broadcast:
         """Let every watcher go."""
         self.ended = True
         self._due.set()
-        self._wake()
+        self._wake(len(self._waiting))
 
     async def news(self) -> None:
         """Wait until there is something new, or nothing was for a while."""
-        await self._news.wait()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
 
     def number_of(self, version: str | None) -> int | None:
         """The last change that led to this version; None if it is not known any more."""
@@ -120,12 +123,16 @@ class Broadcast:
                 await self.look()
             if self._untold or clock() - told_at >= SILENCE_S:
                 told_at, self._untold = clock(), False
-                self._wake()
+                for _ in range(0, len(self._waiting), AT_ONCE):
+                    self._wake(AT_ONCE)
+                    await asyncio.sleep(0)
                 await asyncio.sleep(min(REST_MAX_S, self.watchers / TOLD_PER_S))
 
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _wake(self, count: int) -> None:
+        woken, self._waiting = self._waiting[:count], self._waiting[count:]
+        for future in woken:
+            if not future.done():
+                future.set_result(None)
 
     async def _look_once(self, waiting: list[None]) -> list[None]:
         snapshot = await self._seats.look(self._hall)
