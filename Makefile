@@ -15,8 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 TYPED = $(wildcard seatsvc tests bench)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-all lint types format bench audit sbom lock up down \
-	migrate admin FORCE
+.PHONY: help run test test-slow test-browser test-faults test-all lint types format bench \
+	audit sbom lock load up down migrate admin FORCE
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,12 @@ test-slow: .venv/.has-test ## run the slow tests only
 	@status=0; .venv/bin/pytest -m slow --collect-only >/dev/null 2>&1 || status=$$?; \
 	if [ $$status = 5 ]; then echo "There are no slow tests yet."; \
 	else exec .venv/bin/pytest -m slow $(ARGS); fi
+
+test-browser: .venv/.has-test ## try the page in a real browser (needs chromium)
+	@.venv/bin/pytest -m browser $(ARGS)
+
+test-faults: .venv/.has-test ## break real servers under load, in some 10 minutes; FAULTS=full for more
+	@.venv/bin/pytest -m faults tests/faults $(ARGS)
 
 test-all: .venv/.has-test ## run all tests
 	@.venv/bin/pytest -m "" $(ARGS)
@@ -49,6 +55,9 @@ format: .venv/.has-test ## format the code and repair what can be repaired
 
 bench: .venv/.has-bench ## measure against yardsticks, in under 8 minutes (needs wrk); ARGS="--help"
 	@.venv/bin/python -m bench $(ARGS)
+
+load: $(if $(findstring --plot,$(ARGS)),.venv/.has-bench,.venv/.has-local) ## load a running service; ARGS="flash-sale --organizer admin"
+	@.venv/bin/seatsvc load $(ARGS)
 
 # Strict, so that what cannot be looked up does not pass for clean.
 audit: .venv/.has-audit ## look for known vulnerabilities in the locked versions

@@ -3,9 +3,13 @@
 import asyncio
 import gc
 import logging
+import signal
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from types import FrameType
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -25,6 +29,7 @@ from seatsvc.api import (
     live,
     mails,
     operations,
+    pages,
     problems,
     quick,
     redoc,
@@ -47,6 +52,7 @@ from seatsvc.live import Live
 from seatsvc.locks import SeatLocks
 from seatsvc.outbox import Outbox
 from seatsvc.rates import Rates
+from seatsvc.reconciler import Reconciler
 from seatsvc.reports import Reports
 from seatsvc.scripts import Redis
 from seatsvc.seats import Seats
@@ -90,6 +96,7 @@ def create_app(settings: Settings | None = None, show: Show | None = None) -> Fa
     Mails that go to a folder are also shown. Raises SettingsError.
     """
     settings = settings or load()
+    # The documentation pages load nothing from elsewhere.
     app = FastAPIOffline(
         static_url="/docs/assets",
         redoc_url=None,
@@ -105,6 +112,7 @@ def create_app(settings: Settings | None = None, show: Show | None = None) -> Fa
         for noun in nouns:
             app.include_router(noun.router, tags=[tag])
     app.include_router(redoc.router)
+    app.include_router(pages.router)
     problems.install(app)
     app.add_middleware(strict.Strict)
     app.add_middleware(problems.Unexpected)
@@ -141,7 +149,7 @@ def _lifespan(
             log.warning("rate limits are off")
         if settings.smtp_url is None:
             log.warning("SEATSVC_SMTP_URL is not set: mails are dropped")
-        async with wired(settings, show) as state:
+        async with wired(settings, show) as state, _draining(state):
             chores = [
                 asyncio.create_task(every(seconds, work))
                 for seconds, work in (
@@ -149,6 +157,9 @@ def _lifespan(
                     (0.5, state["outbox"].dispatch_all),
                     (60, state["outbox"].forget),
                     (60, state["sessions"].forget),
+                    (1, partial(operations.sample, state)),
+                    (5, state["reconciler"].measure),
+                    (30, state["reconciler"].check),
                 )
             ]
             # What a start made stays: to look through it for garbage would stop the world for long.
@@ -161,6 +172,29 @@ def _lifespan(
     return lifespan
 
 
+@asynccontextmanager
+async def _draining(state: State) -> AsyncIterator[None]:
+    """Told to stop, say for a moment that we are not ready, so that nobody sends us more."""
+    stop, draining = signal.getsignal(signal.SIGTERM), state["draining"]
+    loop, drain_s = asyncio.get_running_loop(), state["settings"].drain_ms / 1000
+    if not callable(stop) or threading.current_thread() is not threading.main_thread():
+        yield  # whoever runs us stops us in another way
+        return
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        if draining.is_set():
+            stop(number, frame)
+        else:
+            draining.set()
+            loop.call_soon_threadsafe(loop.call_later, drain_s, stop, number, frame)
+
+    signal.signal(signal.SIGTERM, drain)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, stop)
+
+
 async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     """Do it again and again, as long as the service runs, whatever comes between."""
     while True:
@@ -170,7 +204,7 @@ async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         except Unavailable:
             continue
         except Exception:
-            log.exception("%s failed", work.__qualname__)
+            log.exception("%s failed", work)
 
 
 @asynccontextmanager
@@ -188,6 +222,7 @@ async def wired(settings: Settings, show: Show | None = None) -> AsyncIterator[S
         holds = Holds(database, locks, halls)
         state = State(
             settings=settings,
+            draining=asyncio.Event(),
             database=database,
             redis=redis,
             rates=Rates(redis, settings),
@@ -201,6 +236,7 @@ async def wired(settings: Settings, show: Show | None = None) -> AsyncIterator[S
             holds=holds,
             bookings=Bookings(database, locks, halls, holds),
             outbox=Outbox(database, settings, transport),
+            reconciler=Reconciler(database),
         )
         try:
             yield state

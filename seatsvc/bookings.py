@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from seatsvc import db
+from seatsvc import db, metrics
 from seatsvc.checkout import Checkout, refusal
 from seatsvc.errors import NotFound
 from seatsvc.holds import Holds
@@ -78,6 +78,7 @@ class Bookings:
             database,
             locks,
             seats,
+            kind="booking",
             take=SQL["book"],
             committed=SQL["get_committed"],
             from_row=Booking.as_first_answered,
@@ -93,7 +94,10 @@ class Bookings:
         if choice.hold_id is not None:
             event_id = await self._holds.event_of(user_id, choice.hold_id)
             choice = replace(choice, event_id=event_id)
-        return await self._checkout.order(user_id, choice, key, request_hash)
+        done = await self._checkout.order(user_id, choice, key, request_hash)
+        if choice.hold_id is not None and not done.replayed:
+            metrics.HOLDS_BOOKED.inc()
+        return done
 
     async def get(self, user_id: UUID, booking_id: UUID) -> Booking:
         """The user's own booking.
@@ -128,6 +132,11 @@ class Bookings:
         """
         booking = await self.get(user_id, booking_id)
         return await self._checkout.to_the_end(self._cancel(booking))
+
+    @property
+    def waiting(self) -> int:
+        """How many orders wait for a batch."""
+        return self._checkout.waiting
 
     async def finish_running(self) -> None:
         """Let what was begun end."""

@@ -12,12 +12,12 @@ import json
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 import asyncpg
 
-from seatsvc import db
+from seatsvc import db, metrics
 from seatsvc.errors import (
     BY_CODE,
     Busy,
@@ -76,6 +76,7 @@ class Checkout(Generic[S]):
         locks: SeatLocks,
         seats: Seats,
         *,
+        kind: Literal["booking", "hold"],
         take: db.Query,
         committed: db.Query,
         from_row: Callable[[asyncpg.Record], S],
@@ -83,12 +84,18 @@ class Checkout(Generic[S]):
         self._db = database
         self._locks = locks
         self._seats = seats
+        self._kind = kind
         self._take_query = take
         self._committed_query = committed
         self._from_row = from_row
         self._lane = Lane(self._take_batch, apart=lambda order: (order.user_id,))
         self._closed = Lane(self._closed_batch)
         self._running: set[asyncio.Task[Any]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """How many orders wait for a batch."""
+        return len(self._lane)
 
     async def order(
         self, user_id: UUID, choice: Choice, key: str | None, request_hash: str | None
@@ -106,12 +113,13 @@ class Checkout(Generic[S]):
             key,
             request_hash,
         )
-        if choice.quantity:
-            return await self._take_best(order, choice)
-        if choice.seat_ids:
-            hall = await self._seats.hall_of(choice.seat_ids)
-            order = replace(order, event_id=hall.event_id)
-        return await self._take(order)
+        with metrics.counted(self._kind):
+            if choice.quantity:
+                return await self._take_best(order, choice)
+            if choice.seat_ids:
+                hall = await self._seats.hall_of(choice.seat_ids)
+                order = replace(order, event_id=hall.event_id)
+            return await self._take(order)
 
     async def to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
         """Await work that must not stop half-way, whoever gives up waiting for it."""
@@ -187,8 +195,10 @@ class Checkout(Generic[S]):
     async def _take_batch(self, orders: list[Order]) -> list[tuple[Done[S] | Exception, bool]]:
         """What became of each, and whether readers were told."""
         claims = [order.claim() for order in orders]
-        refusals = await self._locks.lock(claims)
+        with metrics.LOCK_WAIT.time():
+            refusals = await self._locks.lock(claims)
         locked = [i for i, refusal in enumerate(refusals) if refusal is None]
+        metrics.LOCK_CONTENDED.inc(len(orders) - len(locked))
         taken = await self._take_first([orders[i] for i in locked])
         told = await self._locks.tell([claims[i] for i in locked])
         results = iter(zip(taken, told, strict=True))

@@ -1,12 +1,14 @@
-"""The command line: serve, local, migrate, create-admin."""
+"""The command line: serve, local, migrate, create-admin, load."""
 
 import argparse
 import asyncio
 import getpass
+import os
 import secrets
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 import uvicorn
 from pydantic import SecretStr
+from uvicorn.supervisors import Multiprocess
 
-from seatsvc import __version__, app, local, settings, telemetry
+from seatsvc import __version__, app, load, local, metrics, settings, telemetry
 from seatsvc.api.protocol import Protocol
 from seatsvc.db import MigrationError
 from seatsvc.errors import ServiceError
@@ -38,6 +41,7 @@ SERVER_OPTIONS: dict[str, Any] = {
 SCREEN = """
 seatsvc {version} is ready. Stop it with Ctrl-C; its data stays in {data}.
 
+  Seat map           {url}/
   API documentation  {url}/docs
   Free seats         {url}/seats
   Health             {url}/health
@@ -51,6 +55,9 @@ sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
 -H 'Content-Type: application/json' -d '{{"seat_id": 1}}'
 """
 USER = '{"username": "alice", "password": "correct horse battery"}'
+FAILURES = (
+    SettingsError, MigrationError, ServiceError, ValueError, local.LocalError, load.LoadError,
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -58,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except (SettingsError, MigrationError, ServiceError, ValueError, local.LocalError) as error:
+    except FAILURES as error:
         print(f"seatsvc: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -78,12 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "migrate", run_migrate, MIGRATE_HELP)
     admin = _command(commands, "create-admin", run_create_admin, ADMIN_HELP)
     admin.add_argument("--username", default="admin", help="default: admin")
+    load.add_arguments(_command(commands, "load", load.run, LOAD_HELP))
     return parser
 
 
 LOCAL_HELP = "run everything here: a PostgreSQL and a Redis of its own, and a demo event"
 SERVE_HELP = "run the service on the servers that DATABASE_URL and REDIS_URL name"
 MIGRATE_HELP = "bring the database at DATABASE_URL up to date, and end"
+LOAD_HELP = "put a running service under load, and check from outside that it keeps its promises"
 ADMIN_HELP = "create an admin; asks for the password, or takes SEATSVC_ADMIN_PASSWORD"
 
 
@@ -122,14 +131,25 @@ def run_serve(arguments: argparse.Namespace) -> None:
     """Serve from the environment's PostgreSQL and Redis."""
     telemetry.configure_logging()
     asyncio.run(_prepare(settings.load()))
-    uvicorn.run(
-        "seatsvc.app:create_app",
-        factory=True,
-        host=arguments.host,
-        port=arguments.port,
-        workers=arguments.workers,
-        **SERVER_OPTIONS,
-    )
+    address: dict[str, Any] = {"host": arguments.host, "port": arguments.port}
+    if arguments.workers == 1:
+        uvicorn.run("seatsvc.app:create_app", factory=True, **address, **SERVER_OPTIONS)
+        return
+    with tempfile.TemporaryDirectory(prefix="seatsvc-metrics-") as folder:
+        os.environ.setdefault(metrics.FOLDER, folder)  # which the workers inherit
+        options = {**address, **SERVER_OPTIONS, "workers": arguments.workers}
+        config = uvicorn.Config("seatsvc.app:create_app", factory=True, **options)
+        Workers(config, [config.bind_socket()]).run()
+
+
+class Workers(Multiprocess):
+    """Listens no longer once it was told to stop: the kernel would take clients for nobody."""
+
+    def terminate_all(self) -> None:
+        """As uvicorn's."""
+        super().terminate_all()
+        for listener in self.sockets:
+            listener.close()
 
 
 def run_migrate(_: argparse.Namespace) -> None:

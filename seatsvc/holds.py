@@ -56,6 +56,7 @@ class Holds:
             database,
             locks,
             seats,
+            kind="hold",
             take=SQL["hold"],
             committed=SQL["get_committed_holds"],
             from_row=Hold.as_first_answered,
@@ -113,6 +114,11 @@ class Holds:
         await self._db.execute(SQL["forget_keys"])
         while rows := await self._db.fetch(SQL["expire_holds"]):
             await asyncio.gather(*(self._locks.finish(Claim(row["event_id"])) for row in rows))
+
+    @property
+    def waiting(self) -> int:
+        """How many orders wait for a batch."""
+        return self._checkout.waiting
 
     async def finish_running(self) -> None:
         """Let what was begun end."""

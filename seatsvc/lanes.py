@@ -58,6 +58,10 @@ class Lane(Generic[Item, Result]):
             task.add_done_callback(self._tasks.discard)
         return await future
 
+    def __len__(self) -> int:
+        """How many wait for a batch."""
+        return len(self._waiting)
+
     async def finish(self) -> None:
         """Let what was begun end."""
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -25,6 +25,8 @@ REPLY_TIMEOUT_S = 0.150
 LOOP_GRACE_S = 0.020
 BREAKER_FAILURES = 3
 BREAKER_PAUSE_S = 0.5
+# RuntimeError is what uvloop raises where a connection closes just before it is used.
+UNANSWERED = (RedisError, OSError, TimeoutError, RuntimeError)
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +106,11 @@ class Redis:
         except Unavailable as error:
             raise RedisDown("too many calls wait") from error
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a pipeline."""
+        return len(self._lane)
+
     async def ping(self) -> None:
         """Ask Redis itself, whatever the breaker says.
 
@@ -153,7 +160,7 @@ class Redis:
             raise RedisDown("no reply in time")
         try:
             result = task.result()
-        except (RedisError, OSError, TimeoutError) as error:
+        except UNANSWERED as error:
             self.breaker.failed(type(error).__name__)
             raise RedisDown(type(error).__name__) from error
         self.breaker.succeeded()
@@ -200,12 +207,12 @@ class Subscription:
     async def _tell(self, command: str, name: str) -> None:
         async with self._turns:
             if self._pubsub is not None:
-                with suppress(RedisError, OSError):  # whoever listens notices, and begins anew
+                with suppress(*UNANSWERED):  # whoever listens notices, and begins anew
                     await getattr(self._pubsub, command)(name)
 
     async def _listen(self) -> None:
         while True:
-            with suppress(RedisError, OSError):
+            with suppress(*UNANSWERED):
                 await self._listen_once()
             await asyncio.sleep(BREAKER_PAUSE_S)
 

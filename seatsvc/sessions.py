@@ -92,6 +92,11 @@ class Sessions:
             raise InvalidToken()
         return caller
 
+    @property
+    def waiting(self) -> int:
+        """How many callers wait to be known."""
+        return len(self._live)
+
     async def forget(self) -> None:
         """Delete what expired long since; a little at a time."""
         await self._db.execute(SQL["forget_sessions"])

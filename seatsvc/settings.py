@@ -128,6 +128,7 @@ class Settings(BaseSettings):
     statement_cache: int = Field(default=256, ge=0)
     lock_ttl_ms: int = Field(default=5000, ge=1000, le=60_000)
     cache_ttl_ms: int = Field(default=1000, ge=50, le=5000)
+    drain_ms: int = Field(default=1000, ge=0, le=60_000)
 
     @model_validator(mode="after")
     def _together(self) -> Self:

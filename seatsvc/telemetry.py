@@ -130,8 +130,9 @@ class Lines(logging.StreamHandler[TextIO]):
         self.acquire()
         try:
             waiting, self._waiting = self._waiting, []
-            self.stream.write("".join(waiting))
-            super().flush()
+            if waiting and not self.stream.closed:
+                self.stream.write("".join(waiting))
+                super().flush()
         finally:
             self.release()
 

@@ -57,6 +57,7 @@ def make_settings(servers: local.Servers, database: str, **overrides: Any) -> Se
         "env": "dev",
         "bcrypt_cost": 4,
         "rate_limits": "off",
+        "drain_ms": 0,
         "_env_file": None,
     }
     return settings.load(**values | overrides)
@@ -216,9 +217,9 @@ async def until(holds: Callable[[], Awaitable[bool]], limit_s: float = 5) -> Non
 
 
 @asynccontextmanager
-async def serve(current: Settings) -> AsyncIterator[Service]:
-    """Serve on a free port, over real sockets."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+async def serve(current: Settings, port: int = 0) -> AsyncIterator[Service]:
+    """Serve on a free port, or on this one, over real sockets."""
+    listener = socket.create_server(("127.0.0.1", port), backlog=2048)
     # As uvloop does by itself; else a client that keeps its connection waits 40 ms for each body.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = uvicorn.Server(uvicorn.Config(wiring.create_app(current), **SERVER_OPTIONS))

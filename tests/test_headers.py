@@ -151,7 +151,7 @@ async def answered(scheme: str, *own: tuple[bytes, bytes]) -> dict[bytes, bytes]
     async def receive() -> Message:
         raise AssertionError
 
-    request = {"type": "http", "method": "GET", "scheme": scheme, "path": "/", "headers": []}
+    request: Scope = {"type": "http", "method": "GET", "scheme": scheme, "path": "/", "headers": []}
     await Edge(app)(request, receive, send)
     pairs: list[tuple[bytes, bytes]] = sent[0]["headers"]
     assert len(dict(pairs)) == len(pairs)

@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import redis.asyncio
+import uvloop
 
 from seatsvc import local
 from seatsvc.locks import FINISH, LOCK
@@ -238,3 +240,33 @@ def test_breaker() -> None:
     assert breaker.allows()
     breaker.succeeded()
     assert [breaker.allows() for _ in range(3)] == [True, True, True]
+
+
+def test_connection_closes_as_it_is_used(
+    servers: local.Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop, on which the service runs, then raises what is neither OSError nor RedisError."""
+
+    send = redis.asyncio.Connection.send_packed_command
+
+    async def close_and_send(connection: redis.asyncio.Connection, *args: Any) -> None:
+        assert connection._writer is not None
+        connection._writer.transport.abort()
+        await asyncio.sleep(0.01)
+        await send(connection, *args)
+
+    async def use() -> None:
+        runner = Redis(make_settings(servers, "postgres"))
+        try:
+            assert await runner.run(LOCK, [ONE], 1000, "mine 1") == [[]]
+            with monkeypatch.context() as patches:
+                patches.setattr(redis.asyncio.Connection, "send_packed_command", close_and_send)
+                with pytest.raises(RedisDown):
+                    await runner.run(LOCK, [ONE], 1000, "mine 1")
+            assert await runner.run(LOCK, [ONE], 1000, "mine 1") == [[]]
+        finally:
+            await runner.close()
+
+    loop = uvloop.new_event_loop()
+    loop.run_until_complete(use())
+    loop.close()

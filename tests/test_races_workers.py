@@ -34,17 +34,18 @@ def environment(settings: Settings) -> dict[str, str]:
         "REDIS_URL": settings.redis_url.get_secret_value(),
         "JWT_SECRET": settings.jwt_secret.get_secret_value(),
         "SEATSVC_CACHE_TTL_MS": str(settings.cache_ttl_ms),
+        "SEATSVC_DRAIN_MS": str(settings.drain_ms),
     }
 
 
 @contextmanager
-def worker(settings: Settings, folder: Path) -> Iterator[str]:
+def worker(settings: Settings, folder: Path, *options: str) -> Iterator[str]:
     """A process that serves; its URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with (folder / f"{port}.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "seatsvc", "serve", "--port", str(port)],
+            [sys.executable, "-m", "seatsvc", "serve", "--port", str(port), *options],
             env=os.environ | environment(settings),
             cwd=folder,
             stdout=log,

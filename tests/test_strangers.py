@@ -21,7 +21,8 @@ OWNED = {
     "get_hold", "release_hold", "extend_hold", "get_booking", "cancel_booking", "create_booking",
 }  # fmt: skip
 PUBLIC = {
-    "get_event", "list_ticket_types", "get_layout", "get_availability", "stream_event", "list_seats",
+    "get_event", "list_ticket_types", "get_layout", "get_availability", "stream_event",
+    "list_seats",
     # Anyone may hold seats that are on sale, and names only events and seats.
     "create_hold",
     # My own bookings of an event: for a stranger's event, none.
@@ -123,7 +124,7 @@ async def test_owners_may(shared: Service, document: Document) -> None:
 OPEN = {
     "register", "login", "token", "refresh", "request_password_reset", "confirm_password_reset",
     "verify_email", "list_events", "get_event", "list_ticket_types", "list_seats", "get_layout",
-    "get_availability", "stream_event", "livez", "readyz", "health",
+    "get_availability", "stream_event", "livez", "readyz", "health", "get_metrics",
 }  # fmt: skip
 
 

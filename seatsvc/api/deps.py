@@ -1,5 +1,6 @@
 """What routes ask for: the services, the caller, and the forms that parameters take."""
 
+import asyncio
 import base64
 import json
 import re
@@ -34,6 +35,7 @@ from seatsvc.holds import Holds
 from seatsvc.live import Live
 from seatsvc.outbox import Outbox
 from seatsvc.rates import Rates
+from seatsvc.reconciler import Reconciler
 from seatsvc.reports import Reports
 from seatsvc.scripts import Redis
 from seatsvc.seats import Seats
@@ -46,6 +48,7 @@ class State(TypedDict):
     """The parts that app.py wires, as each request finds them."""
 
     settings: Settings
+    draining: asyncio.Event  # set: about to stop
     database: Database
     redis: Redis
     rates: Rates
@@ -59,6 +62,7 @@ class State(TypedDict):
     holds: Holds
     bookings: Bookings
     outbox: Outbox
+    reconciler: Reconciler
 
 
 def state(request: Request) -> State:

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seatsvc.api.headers import PAGES, page_sender, protected
 from seatsvc.api.rates import SPENT, quotas
+from seatsvc.metrics import LATENCY, REQUESTS
 from seatsvc.rates import Spent
 from seatsvc.telemetry import log_request, request_id
 
@@ -28,6 +29,7 @@ class Edge:
         started_at, status = time.perf_counter(), 500
         own_id = _request_id(scope)
         request_id.set(own_id)
+        stopping = scope.get("state", {}).get("draining")
         spent: list[Spent] = []
         scope[SPENT] = spent
 
@@ -37,6 +39,8 @@ class Edge:
                 status = message["status"]
                 headers = protected(message["headers"], scope["scheme"])
                 headers.append((b"x-request-id", own_id.encode()))
+                if stopping and stopping.is_set():
+                    headers.append((b"connection", b"close"))
                 message["headers"] = headers + quotas(spent) if spent else headers
             await send(message)
 
@@ -46,6 +50,8 @@ class Edge:
         finally:
             route = getattr(scope.get("route"), "path", None) or "unmatched"
             seconds = time.perf_counter() - started_at
+            REQUESTS.labels(scope["method"], route, status).inc()
+            LATENCY.labels(route).observe(seconds)
             log_request(scope["method"], route, status, seconds, scope.get("user_id"))
 
 

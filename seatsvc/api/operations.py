@@ -5,11 +5,11 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from seatsvc import __version__, db
+from seatsvc import __version__, db, metrics
 from seatsvc.api.deps import State, StateDep
 from seatsvc.api.problems import answers
 from seatsvc.errors import Unavailable
@@ -43,7 +43,9 @@ async def livez() -> Alive:
 
 @router.get("/readyz", responses=answers(Unavailable))
 async def readyz(parts: StateDep) -> Alive:
-    """PostgreSQL answers and its migrations are current. Redis may be down."""
+    """PostgreSQL answers, its migrations are current, no stop is near. Redis may be down."""
+    if parts["draining"].is_set():
+        raise Unavailable("About to stop.")
     try:
         current = not await db.pending(parts["database"])
     except db.MigrationError as error:
@@ -51,6 +53,33 @@ async def readyz(parts: StateDep) -> Alive:
     if not current:
         raise Unavailable("The database's migrations are not current. Run: seatsvc migrate")
     return Alive()
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def get_metrics() -> Response:
+    """What Prometheus reads, of all workers."""
+    text = await asyncio.to_thread(metrics.document)
+    return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+async def sample(parts: State) -> None:
+    """Note what goes up and down."""
+    waiting = {
+        "sessions": parts["sessions"].waiting,
+        "bookings": parts["bookings"].waiting,
+        "holds": parts["holds"].waiting,
+        "redis": parts["redis"].waiting,
+    }
+    for lane, count in waiting.items():
+        metrics.LANE_WAITING.labels(lane).set(count)
+    for state, count in parts["database"].usage().items():
+        metrics.POOL.labels(state).set(count)
+    metrics.BREAKER_OPEN.set(parts["redis"].breaker.open)
+    metrics.WATCHERS.set(parts["live"].watchers)
 
 
 class HealthResponse(JSONResponse):

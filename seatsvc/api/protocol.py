@@ -25,6 +25,7 @@ class Protocol(HttpToolsProtocol):
 
     patience_s = 10.0  # for a request to arrive
     stall_s = 30.0  # for a client that reads nothing of an answer
+    farewell_s = 0.2  # for a request that was sent when a stop was near
     linger_s = 1.0  # after a refusal, so that it is read before the connection ends
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -45,8 +46,11 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """As uvicorn's, and end the streams, for which it would wait."""
-        super().shutdown()
+        """As uvicorn's, but a request that is on its way is answered, and streams end."""
+        if self._is_answering():
+            super().shutdown()
+        else:
+            self.loop.call_later(self.farewell_s, super().shutdown)
         if "live" in self.app_state:
             self.app_state["live"].end()
 
