@@ -51,6 +51,11 @@ async def test_requests_by_route(shared: Service) -> None:
     assert await counted(shared, "requests_total", shared.client.get("/nope"), **missing) == 1
 
 
+async def test_no_versions(shared: Service) -> None:
+    """Nobody learns what could be attacked."""
+    assert "python_info" not in (await shared.client.get("/metrics")).text
+
+
 async def test_orders_by_outcome(shared: Service, ann: Person, ben: Person) -> None:
     """Done, and each refusal by its code."""
     venue = await shared.add_event()
