@@ -13,8 +13,8 @@ from tests.conftest import PASSWORD, Person, Service
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 HERE = Path(__file__).parent
-# As root it needs this.
-OPTIONS = ["--no-sandbox"]
+# As root it needs the first; in a container, whose shared memory is small, the second.
+OPTIONS = ["--no-sandbox", "--disable-dev-shm-usage"]
 # The browser's own words for an answer of 400 or more, or none: the tests provoke these.
 EXPECTED = "Failed to load resource"
 SIGN_IN = "([name, word]) => import('/assets/api.js').then((api) => api.session.signIn(name, word))"
