@@ -8,7 +8,6 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
 from typing import Any, cast
 
@@ -150,6 +149,10 @@ def _lifespan(
         if settings.smtp_url is None:
             log.warning("SEATSVC_SMTP_URL is not set: mails are dropped")
         async with wired(settings, show) as state, _draining(state):
+
+            async def sample() -> None:
+                await operations.sample(state)
+
             chores = [
                 asyncio.create_task(every(seconds, work))
                 for seconds, work in (
@@ -157,7 +160,7 @@ def _lifespan(
                     (0.5, state["outbox"].dispatch_all),
                     (60, state["outbox"].forget),
                     (60, state["sessions"].forget),
-                    (1, partial(operations.sample, state)),
+                    (1, sample),
                     (5, state["reconciler"].measure),
                     (30, state["reconciler"].check),
                 )
@@ -204,7 +207,7 @@ async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         except Unavailable:
             continue
         except Exception:
-            log.exception("%s failed", work)
+            log.exception("%s failed", work.__qualname__)
 
 
 @asynccontextmanager

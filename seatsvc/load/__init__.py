@@ -18,7 +18,7 @@ from seatsvc.load.screen import Screen
 
 __all__ = ["PASSWORD_VARIABLE", "LoadError", "add_arguments", "run"]
 
-PASSWORD_VARIABLE = "SEATSVC_LOAD_PASSWORD"  # noqa: S105
+PASSWORD_VARIABLE = "SEATSVC_LOAD_PASSWORD"
 NO_EVENT = (
     "Say who makes the event for it, as in --organizer admin, or name one that may be filled, as "
     "in --event 1."

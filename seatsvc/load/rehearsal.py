@@ -145,9 +145,9 @@ class _Measuring:
         self, run: Run, connections: Sequence[Connection], users: Sequence[User]
     ) -> float:
         """Let the buyers in; when that was."""
-        seconds, random = self._options.seconds, Random(self._options.seed)  # noqa: S311
+        seconds, random = self._options.seconds, Random(self._options.seed)
         buyers = [
-            Buyer(run, connection, users[n % len(users)], Random(random.getrandbits(64)))  # noqa: S311
+            Buyer(run, connection, users[n % len(users)], Random(random.getrandbits(64)))
             for n, connection in enumerate(connections)
         ]
         self._screen.line(f"{len(connections):,} connections are open: {self._options.scenario}")

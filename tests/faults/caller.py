@@ -15,7 +15,7 @@ from tests.faults.history import FOREVER, Call
 PATIENCE_S = 10.0
 KEEP_S = 2.0
 LOST = Answer(0, {}, b"")
-CHANCE = random.Random()  # noqa: S311
+CHANCE = random.Random()
 
 
 @dataclass(frozen=True, slots=True)
