@@ -105,7 +105,8 @@ def create_app(settings: Settings | None = None, show: Show | None = None) -> Fa
         lifespan=_lifespan(settings, show),
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
-        telemetry={"tracing": False},
+        # Not asked at each request whether anybody wants any.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     for tag, nouns in ROUTERS.items():
         for noun in nouns:

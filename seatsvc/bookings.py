@@ -12,7 +12,7 @@ from seatsvc.checkout import Checkout, refusal
 from seatsvc.errors import NotFound
 from seatsvc.holds import Holds
 from seatsvc.locks import Claim, SeatLocks
-from seatsvc.orders import Choice, Done, SoldSeat, side_by_side, sold_seats
+from seatsvc.orders import Buyer, Choice, Done, SoldSeat, side_by_side, sold_seats
 from seatsvc.seats import Seats
 
 SQL = db.queries("bookings")
@@ -85,16 +85,16 @@ class Bookings:
         )
 
     async def book(
-        self, user_id: UUID, choice: Choice, key: str | None, request_hash: str | None
+        self, buyer: Buyer, choice: Choice, key: str | None, request_hash: str | None
     ) -> Done[Booking]:
         """Book the chosen places or hold, all or none.
 
-        Raises NotFound, MixedEvents, any Conflict of the contract, Unavailable.
+        Raises what Checkout.order does.
         """
         if choice.hold_id is not None:
-            event_id = await self._holds.event_of(user_id, choice.hold_id)
+            event_id = await self._holds.event_of(buyer.user_id, choice.hold_id)
             choice = replace(choice, event_id=event_id)
-        done = await self._checkout.order(user_id, choice, key, request_hash)
+        done = await self._checkout.order(buyer, choice, key, request_hash)
         if choice.hold_id is not None and not done.replayed:
             metrics.HOLDS_BOOKED.inc()
         return done

@@ -13,7 +13,6 @@ import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar
-from uuid import UUID
 
 import asyncpg
 
@@ -34,7 +33,7 @@ from seatsvc.errors import (
 from seatsvc.halls import Hall
 from seatsvc.lanes import Lane
 from seatsvc.locks import SeatLocks
-from seatsvc.orders import Choice, Done, Order, Sale
+from seatsvc.orders import Buyer, Choice, Done, Order, Sale
 from seatsvc.seats import Seats
 
 SETTLE_PATIENCE_S = 1.5
@@ -98,14 +97,16 @@ class Checkout(Generic[S]):
         return len(self._lane)
 
     async def order(
-        self, user_id: UUID, choice: Choice, key: str | None, request_hash: str | None
+        self, buyer: Buyer, choice: Choice, key: str | None, request_hash: str | None
     ) -> Done[S]:
         """Take the chosen places, all or none.
 
-        Raises NotFound, MixedEvents, any Conflict of the contract, Unavailable.
+        Raises NotFound, MixedEvents, any Conflict of the contract, Unavailable; InvalidToken when
+        the buyer's session has ended, but other refusals may come before anybody has looked.
         """
         order = Order(
-            user_id,
+            buyer.user_id,
+            buyer.session_id,
             choice.event_id,
             tuple(sorted(choice.seat_ids)),
             choice.hold_id,

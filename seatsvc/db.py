@@ -215,6 +215,7 @@ def _session(settings: Settings) -> dict[str, str]:
         return common  # PgBouncer lets no others through: there they are set for the role
     return common | {
         "jit": "off",
+        "plan_cache_mode": "force_generic_plan",
         "statement_timeout": str(STATEMENT_TIMEOUT_MS),
         "lock_timeout": str(LOCK_TIMEOUT_MS),
         "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),

@@ -11,7 +11,7 @@ from seatsvc import db
 from seatsvc.checkout import Checkout, refusal
 from seatsvc.errors import NotFound
 from seatsvc.locks import Claim, SeatLocks
-from seatsvc.orders import Choice, Done, SoldSeat, side_by_side, sold_seats
+from seatsvc.orders import Buyer, Choice, Done, SoldSeat, side_by_side, sold_seats
 from seatsvc.seats import Seats
 
 SQL = db.queries("holds")
@@ -63,13 +63,13 @@ class Holds:
         )
 
     async def hold(
-        self, user_id: UUID, choice: Choice, key: str | None, request_hash: str | None
+        self, buyer: Buyer, choice: Choice, key: str | None, request_hash: str | None
     ) -> Done[Hold]:
         """Hold the chosen places, all or none.
 
-        Raises NotFound, MixedEvents, any Conflict of the contract, Unavailable.
+        Raises what Checkout.order does.
         """
-        return await self._checkout.order(user_id, choice, key, request_hash)
+        return await self._checkout.order(buyer, choice, key, request_hash)
 
     async def get(self, user_id: UUID, hold_id: UUID) -> Hold:
         """The user's own hold, while it runs.

@@ -7,6 +7,7 @@ this is imported: `seatsvc serve --workers` does so.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from prometheus_client import (
@@ -76,6 +77,30 @@ VIOLATIONS = Gauge(
 )  # fmt: skip
 
 
+@lru_cache(maxsize=1000)
+def requests(method: str, route: str, status: int) -> Counter:
+    """Of this kind. To find them by their labels anew each time would cost as much as to count."""
+    return REQUESTS.labels(method, route, status)
+
+
+@lru_cache(maxsize=1000)
+def latency(route: str) -> Histogram:
+    """At this route."""
+    return LATENCY.labels(route)
+
+
+@lru_cache(maxsize=100)
+def looks(found: str) -> Counter:
+    """That found this."""
+    return LOOKS.labels(found)
+
+
+@lru_cache(maxsize=100)
+def orders(kind: str, outcome: str) -> Counter:
+    """That ended so."""
+    return ORDERS.labels(kind, outcome)
+
+
 @contextmanager
 def counted(kind: str) -> Iterator[None]:
     """Count an order by what becomes of it."""
@@ -86,7 +111,7 @@ def counted(kind: str) -> Iterator[None]:
         outcome = getattr(error, "code", "internal_error")
         raise
     finally:
-        ORDERS.labels(kind, outcome).inc()
+        orders(kind, outcome).inc()
 
 
 def document() -> bytes:

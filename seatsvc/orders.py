@@ -33,6 +33,18 @@ def side_by_side(seats: Sequence[SoldSeat]) -> bool | None:
     return len({(seat.section, seat.row, seat.id - n) for n, seat in enumerate(seats)}) == 1
 
 
+class Buyer(Protocol):
+    """Whoever sent a valid token. The order's transaction looks whether its session still lives."""
+
+    @property
+    def user_id(self) -> UUID:
+        """Whose order it is."""
+
+    @property
+    def session_id(self) -> UUID:
+        """In which session."""
+
+
 class Sale(Protocol):
     """What a booking and a hold have in common."""
 
@@ -61,6 +73,7 @@ class Order:
     """What one request wants. Its id becomes the booking's or the hold's."""
 
     user_id: UUID
+    session_id: UUID
     event_id: int
     seat_ids: tuple[int, ...] = ()
     hold_id: UUID | None = None
@@ -79,6 +92,7 @@ class Order:
         return {
             "id": str(self.id),
             "user_id": str(self.user_id),
+            "session_id": str(self.session_id),
             "event_id": self.event_id,
             "seat_ids": self.seat_ids,
             "hold_id": self.hold_id and str(self.hold_id),

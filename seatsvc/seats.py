@@ -213,22 +213,22 @@ class Seats:
                     READ, self._keys(hall), known, token, FILL_TTL_MS, GENERATION_TTL_MS
                 ):
                     case [b"same"]:
-                        metrics.LOOKS.labels("same").inc()
+                        metrics.looks("same").inc()
                         return copy
                     case [b"entry", generation, body, ttl_ms]:
-                        metrics.LOOKS.labels("entry").inc()
+                        metrics.looks("entry").inc()
                         hall.snapshot = Snapshot.unpack(body, generation, asked_at + ttl_ms / 1000)
                         return hall.snapshot
                     case [b"fill", generation]:
-                        metrics.LOOKS.labels("fill").inc()
+                        metrics.looks("fill").inc()
                         return await self._fill(hall, generation, token)
-                metrics.LOOKS.labels("wait").inc()
+                metrics.looks("wait").inc()
                 if loop.time() > deadline:
                     break
                 await asyncio.sleep(FILL_POLL_S)
         except RedisDown:
             pass
-        metrics.LOOKS.labels("database").inc()
+        metrics.looks("database").inc()
         return await self._read(hall)
 
     async def _fill(self, hall: Hall, generation: bytes, token: str) -> Snapshot:

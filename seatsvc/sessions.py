@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID, uuid4
@@ -10,10 +11,11 @@ from seatsvc import db
 from seatsvc.errors import InvalidCredentials, InvalidToken
 from seatsvc.lanes import Lane
 from seatsvc.settings import Settings
-from seatsvc.tokens import Tokens
+from seatsvc.tokens import Token, Tokens
 
 SQL = db.queries("sessions")
 SECRET_BYTES = 32
+ENDED_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ class Sessions:
         self._days = settings.refresh_token_days
         self._expires_in = settings.access_token_s
         self._tokens = Tokens(settings)
-        self._live = Lane(self._live_batch)
+        # One call at a time: a crowd's batches are larger, and a lone caller waits for nobody.
+        self._live = Lane(self._live_batch, calls_max=1)
+        self._ended: OrderedDict[UUID, None] = OrderedDict()  # of late
 
     async def start(self, user_id: UUID, password_hash: str) -> TokenPair:
         """A new session of whoever still has this password.
@@ -86,11 +90,22 @@ class Sessions:
 
         Raises InvalidToken.
         """
-        token = self._tokens.read(access_token)
+        token = self.claimed(access_token)
         caller = await self._live(token.session_id)
         if caller is None or caller.user_id != token.user_id:
+            self._remember_ended(token.session_id)
             raise InvalidToken()
         return caller
+
+    def claimed(self, access_token: str) -> Token:
+        """What the token says, for work whose own transaction looks whether the session lives.
+
+        Raises InvalidToken, also for a session that was found ended: none comes back to life.
+        """
+        token = self._tokens.read(access_token)
+        if token.session_id in self._ended:
+            raise InvalidToken()
+        return token
 
     @property
     def waiting(self) -> int:
@@ -100,6 +115,11 @@ class Sessions:
     async def forget(self) -> None:
         """Delete what expired long since; a little at a time."""
         await self._db.execute(SQL["forget_sessions"])
+
+    def _remember_ended(self, session_id: UUID) -> None:
+        self._ended[session_id] = None
+        if len(self._ended) > ENDED_MAX:
+            self._ended.popitem(last=False)
 
     def _pair(self, user_id: UUID, session_id: UUID, role: str, refresh_token: str) -> TokenPair:
         access_token = self._tokens.issue(user_id, session_id, role)

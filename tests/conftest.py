@@ -23,6 +23,7 @@ from seatsvc.api.deps import State
 from seatsvc.cli import SERVER_OPTIONS
 from seatsvc.events import EventDraft, RowDraft, SectionDraft
 from seatsvc.settings import Settings
+from seatsvc.tokens import Token
 
 SECRET = "a-test-key-of-more-than-thirty-two-bytes"
 PASSWORD = "correct horse battery"
@@ -192,6 +193,12 @@ class Person:
         headers = {"Idempotency-Key": key} if key else {}
         body = {"seat_ids": list(seat_ids), **more}
         return await self.call("POST", "/bookings", json=body, headers=headers)
+
+
+def buyer(service: Service, person: Person) -> Token:
+    """What the person's token says."""
+    token = person.headers["Authorization"].removeprefix("Bearer ")
+    return service.state["sessions"].claimed(token)
 
 
 def problem_of(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

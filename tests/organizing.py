@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 
 from seatsvc import db
 from seatsvc.orders import Order
-from tests.conftest import Person, Service
+from tests.conftest import Person, Service, buyer
 
 HALL: dict[str, Any] = {"name": "A", "rows": [{"name": "1", "seats": 10}]}
 
@@ -59,5 +59,6 @@ def half_booked(
     service: Service, person: Person, event: dict[str, Any], seat: int
 ) -> AbstractAsyncContextManager[None]:
     """A booking whose commit is still to come."""
-    order = Order(UUID(person.id), event["id"], (seat,))
+    token = buyer(service, person)
+    order = Order(token.user_id, token.session_id, event["id"], (seat,))
     return half_done(service, "bookings", "book", 1, json.dumps([order.as_json()]))

@@ -1,12 +1,10 @@
 """Orders that share a batch: what becomes of one must not be felt by its neighbours."""
 
-from uuid import UUID
-
 import redis.asyncio
 
 from seatsvc.errors import Busy
 from seatsvc.orders import Done, Order
-from tests.conftest import Person, Service, Venue
+from tests.conftest import Person, Service, Venue, buyer
 
 
 async def lock_of(raw: redis.asyncio.Redis, venue: Venue, n: int) -> bytes | str | None:
@@ -20,7 +18,10 @@ async def test_refused_neighbour(shared: Service, ann: Person, ben: Person) -> N
     venue = await shared.add_event(seats=3)
     first, second, third = venue.seats
     wanted = (ann, (first, second)), (ben, (second, third))
-    orders = [Order(UUID(who.id), venue.event_id, seats) for who, seats in wanted]
+    orders = []
+    for who, seats in wanted:
+        token = buyer(shared, who)
+        orders.append(Order(token.user_id, token.session_id, venue.event_id, seats))
     url = shared.settings.redis_url.get_secret_value()
     async with redis.asyncio.Redis.from_url(url) as raw:
         await raw.set(f"{{{venue.event_id}}}:lock:{first}", "somebody", px=60_000)

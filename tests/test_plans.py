@@ -62,6 +62,7 @@ class Case:
 
     venue: Venue
     user_id: UUID
+    session_id: UUID
     booking_id: UUID
     hold_id: UUID
     known: dict[str, str]
@@ -69,7 +70,8 @@ class Case:
 
     def order(self, **more: Any) -> str:
         """What `book` and `hold` take."""
-        return json.dumps([Order(self.user_id, self.venue.event_id, **more).as_json()])
+        order = Order(self.user_id, self.session_id, self.venue.event_id, **more)
+        return json.dumps([order.as_json()])
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,11 @@ async def case_of(service: Service, venue: Venue) -> Case:
     [known] = await service.sql(
         "select key, request_hash from idempotency_keys where user_id::text = $1 limit 1", person.id
     )
+    [session] = await service.sql("select id from sessions where user_id::text = $1", person.id)
     return Case(
         venue,
         UUID(person.id),
+        session["id"],
         booking.json()["id"],
         hold.json()["id"],
         dict(known),

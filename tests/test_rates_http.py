@@ -252,6 +252,19 @@ async def test_ended_session_is_told_so(house: Service) -> None:
     problem_of(await person.book(1), 401, "invalid_token")
 
 
+async def test_stolen_token_costs_one(house: Service) -> None:
+    """A token whose session has ended takes one off its owner's quota, not one each time."""
+    person = await house.newcomer()
+    login = {"username": person.username, "password": PASSWORD}
+    pair = (await house.client.post("/auth/login", json=login)).json()
+    await person.call("POST", "/auth/logout")
+    for _ in range(20):
+        problem_of(await person.book(1), 401, "invalid_token")
+    owner = Person(house.client, {"Authorization": f"Bearer {pair['access_token']}"}, "", "")
+    answer = await owner.book(2**40)
+    assert answer.headers["RateLimit"].startswith('"booking";r=4;')  # of 6
+
+
 @pytest.mark.parametrize(
     ("headers", "code"),
     [

@@ -87,7 +87,7 @@ async def create_booking(
     body: BookingRequest, caller: BookerDep, parts: StateDep, key: IdempotencyKey = None
 ) -> Response:
     """Book places, all or none. With an `Idempotency-Key`, a repeated request is done once."""
-    done = await parts["bookings"].book(caller.user_id, body.choice(), key, body.fingerprint(key))
+    done = await parts["bookings"].book(caller, body.choice(), key, body.fingerprint(key))
     return created(_BOOKING.dump_json(done.sale), f"/bookings/{done.sale.id}", done.replayed)
 
 

@@ -252,7 +252,8 @@ class Patch(BaseModel, extra="forbid"):
 def cacheable(request: Request, body: bytes, etag: str, cache_control: str) -> Response:
     """200 with the body, or 304 when the client has this very version."""
     headers = {"ETag": etag, "Cache-Control": cache_control}
-    if matches(request.headers.get("if-none-match"), etag):
+    known = dict(request.scope["headers"]).get(b"if-none-match")
+    if known and matches(known.decode("latin-1"), etag):
         return Response(status_code=304, headers=headers)
     return Response(body, 200, headers, "application/json")
 

@@ -6,9 +6,9 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from seatsvc import metrics
 from seatsvc.api.headers import PAGES, page_sender, protected
 from seatsvc.api.rates import SPENT, quotas
-from seatsvc.metrics import LATENCY, REQUESTS
 from seatsvc.rates import Spent
 from seatsvc.telemetry import log_request, request_id
 
@@ -50,8 +50,8 @@ class Edge:
         finally:
             route = getattr(scope.get("route"), "path", None) or "unmatched"
             seconds = time.perf_counter() - started_at
-            REQUESTS.labels(scope["method"], route, status).inc()
-            LATENCY.labels(route).observe(seconds)
+            metrics.requests(scope["method"], route, status).inc()
+            metrics.latency(route).observe(seconds)
             log_request(scope["method"], route, status, seconds, scope.get("user_id"))
 
 

@@ -143,7 +143,7 @@ async def create_hold(
     body: HoldRequest, caller: BookerDep, parts: StateDep, key: IdempotencyKey = None
 ) -> Response:
     """Hold places for the event's `hold_seconds`, all or none."""
-    done = await parts["holds"].hold(caller.user_id, body.choice(), key, body.fingerprint(key))
+    done = await parts["holds"].hold(caller, body.choice(), key, body.fingerprint(key))
     return created(_HOLD.dump_json(done.sale), f"/holds/{done.sale.id}", done.replayed)
 
 

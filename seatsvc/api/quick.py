@@ -16,11 +16,11 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from seatsvc.api import bookings, holds, seats
-from seatsvc.api.deps import IDEMPOTENCY_KEY, state
+from seatsvc.api.deps import IDEMPOTENCY_KEY, authenticated, state
 from seatsvc.api.problems import Refused, problem, unexpected
-from seatsvc.api.rates import booker
+from seatsvc.api.rates import buyer
 from seatsvc.api.strict import parse
-from seatsvc.errors import ServiceError
+from seatsvc.errors import ServiceError, Unavailable
 
 BEARER = re.compile(rb"Bearer ([\w.-]+)", re.ASCII)
 KEY = re.compile(IDEMPOTENCY_KEY.encode())
@@ -69,8 +69,16 @@ async def _sell(
     body = call.read(model)
     if body is None:
         return None
-    caller = await booker(call.request, bearer[1].decode())
-    return await sell(body, caller, state(call.request), key and key.decode())
+    token = bearer[1].decode()
+    try:
+        claimed = await buyer(call.request, token)
+        return await sell(body, claimed, state(call.request), key and key.decode())
+    except Unavailable:
+        raise
+    except ServiceError:
+        # Only the transaction has looked whether the session lives, and not all refusals are its.
+        await authenticated(call.request, token)
+        raise
 
 
 async def _list_seats(call: Call) -> Response | None:

@@ -12,6 +12,7 @@ from seatsvc.api.deps import BearerDep, authenticated, required, state
 from seatsvc.errors import RateLimited
 from seatsvc.rates import BOOKING, Rate, Spent
 from seatsvc.sessions import Caller
+from seatsvc.tokens import Token
 
 SPENT = "seatsvc.spent"
 UNKNOWN = "unknown"
@@ -42,6 +43,17 @@ async def booker(request: Request, token: str) -> Caller:
     caller = await authenticated(request, token)
     await spend(request, BOOKING, str(caller.user_id))
     return caller
+
+
+async def buyer(request: Request, token: str) -> Token:
+    """Who orders, by the token alone: the order's transaction looks whether the session lives.
+
+    A refusal may come before it has; then `authenticated` has to. Raises InvalidToken, RateLimited.
+    """
+    claimed = state(request)["sessions"].claimed(token)
+    request.scope["user_id"] = claimed.user_id
+    await spend(request, BOOKING, str(claimed.user_id))
+    return claimed
 
 
 async def _booker(request: Request, bearer: BearerDep) -> Caller:
