@@ -1,84 +1,28 @@
 """Many who watch one event while it sells: how soon they see it, and what that costs."""
 
 import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from statistics import median
-from time import perf_counter
-from typing import cast
-from urllib.parse import urlsplit
+from time import monotonic
+from typing import Any
 
 from bench import checks
 from bench.client import Answer, Pace, build, connected, percentile_ms
 from bench.data import Hall, numbered
 from bench.harness import Bench, Metrics
 from bench.load import CONNECTIONS
-from bench.processes import rss_mib
+from bench.processes import ROOT, BenchError, rss_mib
+from bench.watchers import READERS, WATCHERS
 
-WATCHERS = 2000
-READERS = 100  # of them, who really read: the others only count
 RATE = 50  # bookings a second
 SECONDS = 6
-BEGIN_S = 15
-
-
-@dataclass
-class Watcher(asyncio.Protocol):
-    """One open stream."""
-
-    request: bytes
-    reads: bool
-    seen_at: dict[int, float] = field(default_factory=dict)  # a seat, and when it was told of
-    events: int = 0
-    lost: bool = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.write(self.request)
-
-    def data_received(self, data: bytes) -> None:
-        """Some events: a change and its seats come in one piece, or nearly always do."""
-        self.events += data.count(b"event: ")
-        if self.reads and b"event: change" in data:
-            now = perf_counter()
-            for part in data.split(b'{"id":')[1:]:
-                self.seen_at.setdefault(int(part[: part.index(b",")]), now)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Should not happen."""
-        self.lost = True
-
-
-async def streams(bench: Bench) -> Metrics:
-    """2,000 streams of one event with 50 bookings a second, and as many bookings without."""
-    quiet, loud = [await bench.make_hall(numbered(1000)) for _ in range(2)]
-    alone = await _book(bench, quiet)
-    before_mib = rss_mib(bench.service.pid)
-    async with _watchers(bench, loud) as watchers:
-        after_mib = rss_mib(bench.service.pid)
-        crowd = await _book(bench, loud)
-        await asyncio.sleep(1)
-        checks.require(not any(each.lost for each in watchers), "a stream broke")
-        readers = [each for each in watchers if each.reads]
-        late_s = [
-            max(0.0, each.seen_at[seat_id] - answered_at)
-            for seat_id, answered_at in crowd.answered_at.items()
-            for each in readers
-            if seat_id in each.seen_at
-        ]
-    checks.require(
-        len(late_s) == len(readers) * len(crowd.answered_at), "a watcher was not told of a booking"
-    )
-    return {
-        "streams.told_p99_ms": percentile_ms(late_s, 99),
-        "streams.told_p50_ms": percentile_ms(late_s, 50),
-        "streams.kib": 1024 * (after_mib - before_mib) / WATCHERS,
-        "streams.booking_ms": 1000 * median(crowd.latencies_s),
-        "streams.alone_ms": 1000 * median(alone.latencies_s),
-    }
+PATIENCE_S = 30
+LINE_MAX_BYTES = 2**24
 
 
 @dataclass
@@ -89,6 +33,42 @@ class Booked:
     answered_at: dict[int, float]
 
 
+async def streams(bench: Bench) -> Metrics:
+    """2,000 streams of one event with 50 bookings a second; before and after, as many without."""
+    before, loud, after = [await bench.make_hall(numbered(1000)) for _ in range(3)]
+    alone_s = (await _book(bench, before)).latencies_s
+    free_mib = rss_mib(bench.service.pid)
+    async with _watchers(bench, loud) as watchers:
+        taken_mib = rss_mib(bench.service.pid) - free_mib
+        crowd = await _book(bench, loud)
+        await asyncio.sleep(1)
+        late_s = await _late_s(watchers, crowd.answered_at)
+    alone_s += (await _book(bench, after)).latencies_s
+    return {
+        "streams.told_p99_ms": percentile_ms(late_s, 99),
+        "streams.told_p50_ms": percentile_ms(late_s, 50),
+        "streams.kib": 1024 * taken_mib / WATCHERS,
+        "streams.booking_ms": 1000 * median(crowd.latencies_s),
+        "streams.alone_ms": 1000 * median(alone_s),
+    }
+
+
+async def _late_s(watchers: Process, answered_at: dict[int, float]) -> list[float]:
+    """How long after a booking's answer each reader was told of it; all were."""
+    if watchers.stdin is not None:
+        watchers.stdin.close()
+    told = await _said(watchers)
+    checks.require(not told["lost"], f"{told['lost']} streams broke")
+    late_s = [
+        max(0.0, seen_at[str(seat_id)] - at)
+        for seen_at in told["seen_at"]
+        for seat_id, at in answered_at.items()
+        if str(seat_id) in seen_at
+    ]
+    checks.require(len(late_s) == READERS * len(answered_at), "a watcher was not told of a booking")
+    return late_s
+
+
 async def _book(bench: Bench, hall: Hall) -> Booked:
     wanted = bench.people.by_seat(hall.seat_ids[: RATE * SECONDS])
     requests = [build("POST", "/bookings", each.token, each.body) for each in wanted]
@@ -97,35 +77,38 @@ async def _book(bench: Bench, hall: Hall) -> Booked:
     def heard(number: int, answer: Answer) -> None:
         seat_id = wanted[number].seat_id
         if answer.status == 201 and seat_id is not None:
-            answered_at[seat_id] = perf_counter()
+            answered_at[seat_id] = monotonic()  # the same clock in each process
 
     async with connected(bench.service.url, CONNECTIONS) as connections:
         pace = Pace(requests, RATE, connections[:], heard)
         await pace.run()
-    checks.require(len(answered_at) == len(wanted), "not every booking was answered with 201")
+    others = {answer.status for _, answer in pace.answers} - {201}
+    checks.require(not others, f"bookings were answered {others}")
     return Booked(pace.latencies_s, answered_at)
 
 
 @asynccontextmanager
-async def _watchers(bench: Bench, hall: Hall) -> AsyncIterator[list[Watcher]]:
-    loop, address = asyncio.get_running_loop(), urlsplit(bench.service.url)
-    host, port = address.hostname or "127.0.0.1", address.port or 80
-    request = build("GET", f"/events/{hall.event_id}/stream")
-    watchers = [Watcher(request, number < READERS) for number in range(WATCHERS)]
+async def _watchers(bench: Bench, hall: Hall) -> AsyncIterator[Process]:
+    command = sys.executable, "-m", "bench.watchers", bench.service.url, str(hall.event_id)
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, stdin=PIPE, stdout=PIPE, limit=LINE_MAX_BYTES
+    )
     try:
-        for each in watchers:
-            await loop.create_connection(partial(_itself, each), host, port)
-        for _ in range(BEGIN_S):
-            await asyncio.sleep(1)
-            if all(each.events for each in watchers):
-                break
-        checks.require(all(each.events for each in watchers), "a stream did not begin")
-        yield watchers
+        begun = (await _said(process))["begun"]
+        checks.require(begun == WATCHERS, f"{begun} of {WATCHERS} streams began")
+        yield process
     finally:
-        for each in watchers:
-            if transport := getattr(each, "transport", None):
-                transport.close()
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
-def _itself(watcher: Watcher) -> Watcher:
-    return watcher
+async def _said(process: Process) -> dict[str, Any]:
+    if process.stdout is None:
+        raise BenchError("the watchers cannot be heard")
+    async with asyncio.timeout(PATIENCE_S):
+        line = await process.stdout.readline()
+    if not line:
+        raise BenchError("the watchers have gone")
+    said: dict[str, Any] = json.loads(line)
+    return said
