@@ -21,7 +21,7 @@ Status = Literal["active", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """A row of `booking_details`."""
+    """Who has which places, at which prices: a row of `booking_details`."""
 
     id: UUID
     event_id: int

@@ -227,7 +227,7 @@ def test_documented_errors_are_problems(document: dict[str, Any]) -> None:
             assert answer["description"], where
     schemas = document["components"]["schemas"]
     assert set(schemas["Problem"]["properties"]) == {
-        "type", "title", "status", "detail", "code", "request_id",
+        "type", "title", "status", "detail", "code", "request_id", "seats", "allowance", "errors",
     }  # fmt: skip
     assert "HTTPValidationError" not in schemas
 

@@ -20,7 +20,7 @@ from seatsvc.api.deps import (
     link_next,
     time_in_cursor,
 )
-from seatsvc.api.holds import HOLD_EXAMPLES, HOLD_WAYS, REFUSALS, HoldRequest, created
+from seatsvc.api.holds import CREATED, HOLD_EXAMPLES, HOLD_WAYS, REFUSALS, HoldRequest, created
 from seatsvc.api.openapi import one_way
 from seatsvc.api.problems import answers
 from seatsvc.api.rates import BookerDep
@@ -81,7 +81,7 @@ class BookingPage(BaseModel):
     "/bookings",
     status_code=201,
     response_model=Booking,
-    responses=answers(*REFUSALS, HoldExpired),
+    responses=CREATED | answers(*REFUSALS, HoldExpired),
 )
 async def create_booking(
     body: BookingRequest, caller: BookerDep, parts: StateDep, key: IdempotencyKey = None

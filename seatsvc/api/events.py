@@ -29,7 +29,7 @@ from seatsvc.api.deps import (
     unset,
 )
 from seatsvc.api.event_drafts import EventBody, EventSettings, HoldSeconds
-from seatsvc.api.openapi import ID_MAX
+from seatsvc.api.openapi import ID_MAX, IF_NONE_MATCH, REVALIDATED, with_headers
 from seatsvc.api.problems import answers
 from seatsvc.errors import (
     BadCursor,
@@ -114,9 +114,8 @@ async def list_events(
     "/events",
     status_code=201,
     response_model=EventAnswer,
-    responses=answers(
-        NotAuthenticated, InvalidToken, Forbidden, Invalid, PayloadTooLarge, Unavailable
-    ),
+    responses=with_headers(201, "ETag", "Location")
+    | answers(NotAuthenticated, InvalidToken, Forbidden, Invalid, PayloadTooLarge, Unavailable),
 )
 async def create_event(body: EventBody, organizer: OrganizerDep, parts: StateDep) -> Response:
     """Create an event with all its places. For organizers."""
@@ -129,7 +128,8 @@ async def create_event(body: EventBody, organizer: OrganizerDep, parts: StateDep
 @router.get(
     "/events/{event_id}",
     response_model=EventAnswer,
-    responses=answers(NotFound, Invalid, Unavailable),
+    responses=REVALIDATED | answers(NotFound, Invalid, Unavailable),
+    openapi_extra=IF_NONE_MATCH,
 )
 async def get_event(event_id: PathId, request: Request, parts: StateDep) -> Response:
     """One event. Its `ETag` changes with the event and with the state of its places."""
@@ -140,7 +140,8 @@ async def get_event(event_id: PathId, request: Request, parts: StateDep) -> Resp
 @router.patch(
     "/events/{event_id}",
     response_model=EventAnswer,
-    responses=answers(
+    responses=with_headers(200, "ETag")
+    | answers(
         NotAuthenticated, InvalidToken, NotFound, VersionMismatch, Invalid, PayloadTooLarge,
         Unavailable,
     ),

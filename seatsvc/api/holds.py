@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from seatsvc.api.deps import CallerDep, Id, IdempotencyKey, Line, StateDep, Uuid
-from seatsvc.api.openapi import Says, one_way
+from seatsvc.api.openapi import Says, one_way, with_headers
 from seatsvc.api.problems import answers
 from seatsvc.api.rates import BookerDep
 from seatsvc.errors import (
@@ -61,6 +61,7 @@ HOLD_EXAMPLES: list[JsonValue] = [
     {"seat_ids": [2, 3]},
     {"event_id": 1, "quantity": 2},
 ]
+CREATED = with_headers(201, "Location", "Idempotency-Replayed")
 _HOLD = TypeAdapter(Hold)
 
 
@@ -138,7 +139,12 @@ class HoldRequest(
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-@router.post("/holds", status_code=201, response_model=Hold, responses=answers(*REFUSALS))
+@router.post(
+    "/holds",
+    status_code=201,
+    response_model=Hold,
+    responses=CREATED | answers(*REFUSALS),
+)
 async def create_hold(
     body: HoldRequest, caller: BookerDep, parts: StateDep, key: IdempotencyKey = None
 ) -> Response:

@@ -22,9 +22,15 @@ HEADERS = {
     "X-Request-Id": "The request's, or a new one: its line in the log has it, too.",
     "WWW-Authenticate": "How to authenticate: `Bearer`.",
     "Retry-After": "When to try again, in seconds.",
+    "ETag": "This version's tag, for `If-None-Match` and `If-Match`.",
+    "Location": "Where the new thing is.",
+    "Idempotency-Replayed": "`true` where this was answered before.",
+    "Link": 'The next page, as `rel="next"`, where there is one.',
 }
+SOMETIMES = {("Idempotency-Replayed", 201), ("Link", 200), ("Retry-After", 409)}
 OF_PROBLEMS = {
     "401": ["WWW-Authenticate"],
+    "409": ["Retry-After"],
     "429": ["Retry-After"],
     "503": ["Retry-After"],
 }
@@ -87,19 +93,46 @@ def completed(
         for operation in operations.values():
             for status, answer in everywhere.items():
                 operation["responses"].setdefault(str(status), {**answer})
+            is_list = any(each["name"] == "cursor" for each in operation.get("parameters", []))
             for status, answer in operation["responses"].items():
-                is_problem = "application/problem+json" in answer.get("content", {})
-                names = ["X-Request-Id", *(OF_PROBLEMS.get(status, []) if is_problem else [])]
-                said = {name: _header(HEADERS[name]) for name in names}
+                names = ["X-Request-Id"]
+                if "application/problem+json" in answer.get("content", {}):
+                    names += OF_PROBLEMS.get(status, [])
+                elif is_list:
+                    names.append("Link")
+                said = {name: _header(name, int(status)) for name in names}
                 answer["headers"] = {**answer.get("headers", {}), **said}
     return document
 
 
-def _header(description: str) -> dict[str, Any]:
-    return {"description": description, "required": True, "schema": {"type": "string"}}
+def with_headers(status: int, *names: str) -> dict[int | str, dict[str, Any]]:
+    """What the document says of an answer's headers; `answers` says what else there is."""
+    return {status: {"headers": {name: _header(name, status) for name in names}}}
+
+
+def _header(name: str, status: int) -> dict[str, Any]:
+    said = {"description": HEADERS[name], "schema": {"type": "string"}}
+    return said if (name, status) in SOMETIMES else {**said, "required": True}
 
 
 def _value(field: dict[str, Any]) -> dict[str, Any]:
     """The field's schema, without null."""
     [value] = [each for each in field["anyOf"] if each != {"type": "null"}]
     return dict(value)
+
+
+# Of a read with an entity tag.
+REVALIDATED: dict[int | str, dict[str, Any]] = {
+    **with_headers(200, "ETag"),
+    304: {"description": "You have this version.", "headers": {"ETag": _header("ETag", 304)}},
+}
+IF_NONE_MATCH: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "If-None-Match",
+            "in": "header",
+            "description": "The `ETag` of the version that you have.",
+            "schema": {"type": "string"},
+        }
+    ]
+}

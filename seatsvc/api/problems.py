@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from seatsvc.api.deps import unset
 from seatsvc.api.openapi import completed, exact
 from seatsvc.errors import (
     Invalid,
@@ -32,6 +33,27 @@ BODY_MAX_BYTES = 64 * 1024
 log = logging.getLogger(__name__)
 
 
+class BlamedSeat(BaseModel):
+    """A seat, and the code of what is wrong with it."""
+
+    id: int = Field(examples=[1])
+    reason: str = Field(examples=["seat_taken"])
+
+
+class Allowance(BaseModel):
+    """What an event's limits leave to this user; null: there is no such limit."""
+
+    remaining_seats: int | None
+    remaining_today: int | None = Field(description="Bookings, of this day in UTC.")
+
+
+class WrongPlace(BaseModel):
+    """A part of the request that is not valid."""
+
+    at: str = Field(examples=["body.seat_id"])
+    message: str
+
+
 class Problem(BaseModel):
     """An error. Branch on `code`, which is stable."""
 
@@ -41,6 +63,9 @@ class Problem(BaseModel):
     detail: str = Field(examples=["There is no seat 81."])
     code: str = Field(examples=["not_found"])
     request_id: str = Field(examples=["5f1d7c0a9be34d1c"])
+    seats: list[BlamedSeat] = unset(description="Where seats are to blame.")
+    allowance: Allowance = unset(description="Where the event has limits for each user.")
+    errors: list[WrongPlace] = unset(description="Where the request is not valid.")
 
 
 def answers(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
@@ -55,6 +80,11 @@ def answers(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
         }
         for status, texts in by_status.items()
     }
+
+
+def _problem_schemas() -> dict[str, Any]:
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), "Problem": schema}
 
 
 _PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
@@ -100,7 +130,7 @@ def install(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = framework_openapi()
-            document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+            document["components"]["schemas"].update(_problem_schemas())
             app.openapi_schema = completed(exact(document), answers(Invalid))
         return app.openapi_schema
 

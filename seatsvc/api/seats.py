@@ -20,7 +20,7 @@ from seatsvc.api.deps import (
     encode_cursor,
     link_next,
 )
-from seatsvc.api.openapi import ID_MAX
+from seatsvc.api.openapi import ID_MAX, IF_NONE_MATCH, REVALIDATED
 from seatsvc.api.problems import answers
 from seatsvc.errors import (
     BadCursor,
@@ -166,7 +166,8 @@ async def list_seats(
 @router.get(
     "/events/{event_id}/layout",
     response_model=Layout,
-    responses=answers(NotFound, Invalid, Unavailable),
+    responses=REVALIDATED | answers(NotFound, Invalid, Unavailable),
+    openapi_extra=IF_NONE_MATCH,
 )
 async def get_layout(event_id: PathId, request: Request, parts: StateDep) -> Response:
     """The whole plan of an event. It does not change as seats are sold."""
@@ -178,7 +179,8 @@ async def get_layout(event_id: PathId, request: Request, parts: StateDep) -> Res
 @router.get(
     "/events/{event_id}/availability",
     response_model=Availability,
-    responses=answers(NotFound, Invalid, Unavailable),
+    responses=REVALIDATED | answers(NotFound, Invalid, Unavailable),
+    openapi_extra=IF_NONE_MATCH,
 )
 async def get_availability(event_id: PathId, request: Request, parts: StateDep) -> Response:
     """The state of every place, in the layout's order.
