@@ -7,14 +7,22 @@ import pytest
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
+from seatsvc.app import create_app
 from seatsvc.cli import SCREEN, USER
 from seatsvc.errors import BY_CODE
-from seatsvc.settings import Settings
+from seatsvc.settings import Settings, load
+from tests.conftest import SECRET
+from tests.documents import GUIDES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+DOCUMENTS = [*GUIDES, ROOT / "CHANGELOG.md", *DECISIONS]
+# Of Mermaid's sequence diagrams, as much as is used.
+SEQUENCE = re.compile(
+    r"participant \w+ as [\w ]+|(\w+)-{1,2}>>(\w+): [^;#]+|Note over (\w+): [^;#]+"
+    r"|(?:alt|else|opt|break) [^;#]+|end"
+)
 PREFIX = str(Settings.model_config["env_prefix"])
 
 
@@ -82,6 +90,45 @@ def test_named_targets_exist() -> None:
     named = set(re.findall(r"(?:^|`)make ([a-z.-]+)", README, re.M))
     assert {"run", "test", "up"} <= named
     assert named <= set(re.findall(r"^([a-z.-]+):", makefile, re.M))
+
+
+def called(document: Path) -> set[str]:
+    """The calls of ours that it names, without names and values: GET /events/{}."""
+    text = document.read_text()
+    if document.name == "coming-from.md":  # the first column is theirs
+        text = re.sub(r"^\|[^|]*\|", "|", text, flags=re.M)
+    calls = re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`?\s]*)", text)
+    return {re.sub(r"/(\{\w+\}|\d+)(?=/|$)", "/{}", call) for call in calls}
+
+
+def test_named_calls_exist() -> None:
+    urls = {"database_url": "postgresql://postgres/seatsvc", "redis_url": "redis://redis"}
+    app = create_app(load(**urls, jwt_secret=SECRET, _env_file=None))
+    ours = {
+        f"{method.upper()} {re.sub(r'{[^}]*}', '{}', path)}"
+        for path, methods in app.openapi()["paths"].items()
+        for method in methods
+    }
+    wrong = {document.name: called(document) - ours for document in DOCUMENTS}
+    assert {name: calls for name, calls in wrong.items() if calls} == {}
+    assert len(called(ROOT / "docs" / "coming-from.md")) > 15
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_drawings_are_sequences(document: Path) -> None:
+    """What Mermaid would not draw: a word that it does not know, a `;`, a block without its end."""
+    for drawing in re.findall(r"^```mermaid\n(.*?)^```$", document.read_text(), re.M | re.S):
+        first, *lines = [line.strip() for line in drawing.splitlines()]
+        assert first == "sequenceDiagram"
+        people = {line.split()[1] for line in lines if line.startswith("participant ")}
+        depth = 0
+        for line in lines:
+            known = SEQUENCE.fullmatch(line)
+            assert known, line
+            assert {name for name in known.groups() if name} <= people, line
+            depth += line.startswith(("alt ", "opt ", "break ")) - (line == "end")
+            assert depth >= (1 if line.startswith("else ") else 0), line
+        assert depth == 0
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
