@@ -42,7 +42,16 @@ ELSEWHERE = {
     "npm start": "",
 }
 NOT_COPIED = shutil.ignore_patterns(
-    ".git", ".venv", ".local", ".env", ".*_cache", "__pycache__", "node_modules", "build", "dist"
+    ".git",
+    ".venv",
+    ".local",
+    ".env",
+    ".*_cache",
+    ".hypothesis",
+    "__pycache__",
+    "node_modules",
+    "build",
+    "dist",
 )
 # What would make the copy's own make and service another.
 OURS = re.compile(
