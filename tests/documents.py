@@ -11,6 +11,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^(#{1,6} [^\n]*)$|^```(\w*)\n(.*?)^```$", re.M | re.S)
+HIDDEN = re.compile(r"^(?:[ \t>]+```|[ \t]*~~~).*", re.M)
 COMMANDS, ANSWERS = {"sh", "sql"}, {"json", "http", "text"}
 # Drawings and other languages: nothing that one types or gets.
 OTHERS = {"mermaid"}
@@ -36,6 +37,8 @@ class Block:
 
 def blocks(document: str) -> list[Block]:
     """All that can be typed. Raises ValueError for a block of which nobody knows what it is."""
+    if hidden := HIDDEN.search(document):
+        raise ValueError(f"a block that is not found: {hidden[0]}")
     found: list[Block] = []
     current: Block | None = None
     for heading, language, text in FENCE.findall(document):

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -27,6 +28,13 @@ SMALLER = {
 # Without standard input, or a command would read what is typed next.
 TYPED = "{{ {text}\n}} </dev/null\necho; echo '{done}'\n"
 DONE = "-- this block is done --"
+# However this process ends, the service ends with it.
+TOGETHER = """
+import os, sys
+from seatsvc.local import die_with_parent
+die_with_parent()
+os.execvp("bash", ["bash", "-ec", sys.argv[1]])
+"""
 
 
 class Process:
@@ -145,7 +153,7 @@ class Reader:
         """Instead of the service that runs, if any. It goes on until the guide ends."""
         if self._service:
             self._service.stop()
-        self._service = self._start(["bash", "-ec", text], "service")
+        self._service = self._start([sys.executable, "-c", TOGETHER, text], "service")
         # The screen that says it is ready is what a reader waits for; `serve` shows none.
         on_screen = "make run" in text
         output, _ = self._service.hear(

@@ -155,6 +155,33 @@ def status_of(part: Any) -> int:
     return int(part["status"]) if is_problem else 0
 
 
+BOOKED = '{"id": 1, "seats": [{"id": 7}]}'
+REFUSED = '{"code": "seat_taken", "status": 409}'
+
+
+@pytest.mark.parametrize(
+    ("answers", "output", "errors"),
+    [
+        ([], REFUSED, "status 409\n"),
+        ([], "", "status 000\n"),
+        ([("json", BOOKED)], "", "status 201\n"),
+        ([("json", BOOKED)], BOOKED * 2, "status 201\n"),
+        ([("json", BOOKED)], '{"id": 1, "seats": []}', "status 201\n"),
+        ([("json", REFUSED)], BOOKED, "status 201\n"),
+        ([("http", "HTTP/1.1 201 Created\n")], "HTTP/1.1 409 Conflict\n", "status 409\n"),
+        ([("text", "event: …")], "data: {}", "status 200\n"),
+    ],
+)
+def test_a_wrong_answer_is_seen(answers: list[tuple[str, str]], output: str, errors: str) -> None:
+    with pytest.raises(AssertionError):
+        check(Block("sh", "curl", answers), output, errors)
+
+
+def test_a_right_answer_is_right() -> None:
+    check(Block("sh", "curl", [("json", REFUSED)]), REFUSED, "status 409\n")
+    check(Block("sh", "curl", [("text", "event: …")]), "event: change\n", "status 200\n")
+
+
 def test_what_is_not_run_is_in_the_guides() -> None:
     typed = [each for found in TYPED.values() for block in found for each in commands(block.text)]
     assert ELSEWHERE.keys() <= set(typed)

@@ -22,6 +22,12 @@ def test_blocks_in_other_words_do_not_slip_by(language: str) -> None:
         blocks(f"```{language}\nmake run\n```\n")
 
 
+@pytest.mark.parametrize("fence", ["  ```sh", "> ```sh", "~~~sh"])
+def test_blocks_in_other_fences_do_not_slip_by(fence: str) -> None:
+    with pytest.raises(ValueError, match="not found"):
+        blocks(f"- so:\n{fence}\nmake run\n{fence[:-2]}\n")
+
+
 def test_commands_may_have_several_lines() -> None:
     assert commands("a 'b\nc'\n\nd \\\n  e\nf\n") == ["a 'b\nc'", "d \\\n  e", "f"]
 

@@ -10,13 +10,22 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from tests.conftest import Service
+from seatsvc.settings import Settings
+from tests.conftest import Service, serve
 
 FOLDER = Path(__file__).parents[1] / "docs" / "typescript"
 OURS = shutil.ignore_patterns("node_modules", "build", "schema.d.ts")
 UNREACHABLE = re.compile(r"ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH")
 NODE_MIN = 20
 BUSY_MS = 2500  # over two of the seconds that `Retry-After` names
+
+WATCHING = """
+import { connect, watch } from "./client.js";
+const signal = new AbortController().signal;
+for await (const { kind, data } of watch(connect(process.env.SEATSVC_URL!), 1, signal)) {
+  console.log(kind, data.counts.free);
+}
+"""
 
 pytestmark = [
     pytest.mark.slow,
@@ -83,6 +92,26 @@ async def test_example_signs_up_watches_books_and_cancels(
     rows = await service.sql("select status, quantity from bookings")
     assert [tuple(row) for row in rows] == [("cancelled", 2)]
     assert len(await service.sql("select from idempotency_keys")) == 2
+
+
+async def test_watcher_outlives_a_restart(test_settings: Settings, project: Path) -> None:
+    """It comes back by itself, and is told what has happened since."""
+    (project / "watching.ts").write_text(WATCHING)
+    await works(project, "npx", "tsc")
+    async with serve(test_settings) as service:
+        port, url = int(service.url.rpartition(":")[2]), service.url
+        process = await asyncio.create_subprocess_exec(
+            "node", "build/watching.js", cwd=project, env=os.environ | {"SEATSVC_URL": url},
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"snapshot 80\n"
+    async with serve(test_settings, port) as service:
+        person = await service.newcomer()
+        assert (await person.book(1)).status_code == 201
+        assert await process.stdout.readline() in (b"change 79\n", b"snapshot 79\n")
+    process.kill()
+    await process.wait()
 
 
 async def test_wrong_calls_do_not_compile(project: Path) -> None:

@@ -33,19 +33,28 @@ export async function settled<T>(send: () => Promise<Answer<T>>): Promise<T> {
     if (answer?.data !== undefined) return answer.data;
     const waitS = answer ? Number(answer.response.headers.get("Retry-After")) : 1;
     if (!waitS || attempt === ATTEMPTS) throw new Refused(answer?.error);
-    await new Promise((resume) => setTimeout(resume, waitS * 1000));
+    await pause(waitS);
   }
 }
 
-/** The events of an event's stream. A stream that ended is resumed where it was. */
+/** What an event's stream tells. A stream that ended, or was cut, is resumed where it was. */
 export async function* watch(client: Client, eventId: number, signal: AbortSignal) {
   let version = "";
   while (!signal.aborted) {
-    for await (const event of stream(client, eventId, version, signal)) {
-      version = event.id;
-      yield event;
+    try {
+      for await (const event of stream(client, eventId, version, signal)) {
+        version = event.id;
+        yield event;
+      }
+    } catch (error) {
+      if (error instanceof Refused && error.problem) throw error; // there is no such event
     }
+    if (!signal.aborted) await pause(1);
   }
+}
+
+function pause(seconds: number): Promise<void> {
+  return new Promise((resume) => setTimeout(resume, seconds * 1000));
 }
 
 async function* stream(client: Client, eventId: number, last: string, signal: AbortSignal) {

@@ -51,7 +51,7 @@ async function main(): Promise<void> {
   const [event] = (await settled(() => client.GET("/events"))).items;
   if (!event) throw new Error("There is no event on sale.");
   const stop = new AbortController();
-  const told = tell(event.id, stop.signal).catch(() => undefined);
+  const told = tell(event.id, stop.signal);
 
   const held = await hold(await freeSeats(event.id));
   console.log(`held: ${held.seats.map((seat) => seat.id)} for ${held.expires_in} s`);
