@@ -47,7 +47,8 @@ export async function* watch(client: Client, eventId: number, signal: AbortSigna
         yield event;
       }
     } catch (error) {
-      if (error instanceof Refused && error.problem) throw error; // there is no such event
+      // Such as: there is no such event. All else passes.
+      if (error instanceof Refused && (error.problem?.status ?? 500) < 500) throw error;
     }
     if (!signal.aborted) await pause(1);
   }
