@@ -31,6 +31,7 @@ from seatsvc.errors import (
     Unavailable,
 )
 from seatsvc.halls import Hall
+from seatsvc.hosts import LOST, PASSING
 from seatsvc.lanes import Lane
 from seatsvc.locks import SeatLocks
 from seatsvc.orders import Buyer, Choice, Done, Order, Sale
@@ -42,15 +43,6 @@ PICKS_MAX = 20
 PICK_PAUSE_S = 0.01
 SQL = db.queries("checkout")
 
-# Nobody said whether the transaction committed. After any other error PostgreSQL rolled back.
-_OUTCOME_OPEN = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.InterfaceError,
-    OSError,
-    TimeoutError,
-)
 _PICKED_IN_VAIN = (Busy, SeatTaken, SeatHeld, SeatBlocked)
 
 
@@ -222,7 +214,7 @@ class Checkout(Generic[S]):
         batch = secrets.randbits(63)
         try:
             results = await self._take_once(batch, orders)
-        except _OUTCOME_OPEN:
+        except LOST:  # after any other error PostgreSQL rolled back
             return await self._settle(batch, orders)
         except asyncpg.PostgresError as error:
             if len(orders) == 1:
@@ -289,4 +281,4 @@ def refusal(code: str, **extras: str | None) -> ServiceError:
 def _refused_by_database(error: asyncpg.PostgresError) -> Exception:
     if getattr(error, "constraint_name", None) == "booking_seats_active_seat_key":
         return SeatTaken()
-    return Unavailable() if isinstance(error, db.PASSING) else error
+    return Unavailable() if isinstance(error, PASSING) else error

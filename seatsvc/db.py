@@ -15,6 +15,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from seatsvc.errors import Unavailable
+from seatsvc.hosts import LOST, PASSING, Hosts
 from seatsvc.settings import Settings, SettingsError
 
 ACQUIRE_TIMEOUT_S = 1.0
@@ -35,21 +36,6 @@ Query = NewType("Query", str)
 Connection = PoolConnectionProxy | asyncpg.Connection
 
 log = logging.getLogger(__name__)
-
-# Errors after which PostgreSQL may answer again soon, with nothing left half done.
-PASSING = (
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    OSError,
-    TimeoutError,
-)
 
 
 class MigrationError(Exception):
@@ -98,6 +84,10 @@ class Database:
                 connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
             try:
                 yield connection
+            except (*LOST, asyncpg.ReadOnlySQLTransactionError):
+                connection.terminate()  # rather than wait for a server that may never answer
+                await self._pool.expire_connections()
+                raise
             finally:
                 await self._pool.release(connection)
         finally:
@@ -180,6 +170,7 @@ async def connect(settings: Settings) -> AsyncIterator[Database]:
 async def _open_pool(settings: Settings) -> asyncpg.Pool:
     return await asyncpg.create_pool(
         settings.database_url.get_secret_value(),
+        connect=Hosts(settings.database_url.get_secret_value()).connect,
         min_size=0,
         max_size=settings.pool_size,
         reset=_keep_session,

@@ -88,7 +88,8 @@ class SeatLocks:
         keys = [key for claim in claims for key in claim.keys]
         tokens = " ".join(claim.token for claim in claims for _ in claim.keys)
         shared = [generation_key(event_id), entry_key(event_id)]
-        await self._redis.run(FINISH, [*shared, *keys], GENERATION_TTL_MS, tokens)
+        args = [*shared, *keys], GENERATION_TTL_MS, tokens
+        await self._redis.run_agreed(self._redis.era, FINISH, *args)
         return [None] * len(claims)
 
 

@@ -13,20 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from seatsvc.errors import Unavailable
 from seatsvc.lanes import Lane
+from seatsvc.sentinel import REPLY_TIMEOUT_S, UNANSWERED, Primary
 from seatsvc.settings import Settings
 
-REPLY_TIMEOUT_S = 0.150
 LOOP_GRACE_S = 0.020
 BREAKER_FAILURES = 3
 BREAKER_PAUSE_S = 0.5
-# RuntimeError is what uvloop raises where a connection closes just before it is used.
-UNANSWERED = (RedisError, OSError, TimeoutError, RuntimeError)
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +83,7 @@ class Redis:
     """Runs scripts. Calls that meet travel in one pipeline; none waits longer than 170 ms."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client = redis.asyncio.Redis.from_url(
-            settings.redis_url.get_secret_value(),
-            socket_timeout=None,
-            socket_connect_timeout=REPLY_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._primary = Primary(settings.redis_url.get_secret_value())
         self._lane = Lane(self._pipeline, calls_max=4)
         self.breaker = Breaker(lambda: asyncio.get_running_loop().time())
 
@@ -106,6 +97,28 @@ class Redis:
         except Unavailable as error:
             raise RedisDown("too many calls wait") from error
 
+    async def run_agreed(
+        self, era: str, script: Script, keys: Sequence[str], *args: str | bytes | int
+    ) -> Any:
+        """The same, where it counts only if all workers use the server that `era` names.
+
+        Raises RedisDown.
+        """
+        result = await self.run(script, keys, *args)
+        if era != self.era or not self._primary.sure:
+            raise RedisDown("another primary may be in use")
+        return result
+
+    @property
+    def era(self) -> str:
+        """Changes with the primary."""
+        return self._primary.era
+
+    @property
+    def down(self) -> bool:
+        """Are we going on without?"""
+        return self.breaker.open or not self._primary.sure
+
     @property
     def waiting(self) -> int:
         """How many calls wait for a pipeline."""
@@ -117,6 +130,8 @@ class Redis:
         Raises RedisDown.
         """
         await self._in_time(self._client.ping())
+        if not self._primary.sure:
+            raise RedisDown("another primary may be in use")
 
     def subscriber(self) -> redis.asyncio.client.PubSub:
         """A connection that hears what is published."""
@@ -124,7 +139,13 @@ class Redis:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._primary.close()
+
+    @property
+    def _client(self) -> redis.asyncio.Redis:
+        if self._primary.client is None:
+            raise RedisDown("no primary is known")
+        return self._primary.client
 
     async def _pipeline(self, calls: list[_Call]) -> list[Any]:
         if not self.breaker.allows():
@@ -212,7 +233,7 @@ class Subscription:
 
     async def _listen(self) -> None:
         while True:
-            with suppress(*UNANSWERED):
+            with suppress(RedisDown, *UNANSWERED):
                 await self._listen_once()
             await asyncio.sleep(BREAKER_PAUSE_S)
 

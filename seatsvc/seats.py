@@ -3,7 +3,8 @@
 The cache protocol: a reader takes an entry only if it was filled for the event's present
 generation, which every write changes; one reader fills, holding a token, and its entry is stored
 only if no write came between and the token still lives. A process keeps its own copy of an entry
-no longer than Redis does, and asks for the generation each time.
+no longer than Redis does, and asks for the generation each time. With Sentinel a generation also
+names the era, and counts only while all workers agree on the primary.
 """
 
 import asyncio
@@ -204,13 +205,13 @@ class Seats:
     async def _look(self, hall: Hall) -> Snapshot:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + FILL_WAIT_S
-        token = secrets.token_hex(8)
+        token, era = secrets.token_hex(8), self._redis.era
         try:
             while True:
                 asked_at, copy = loop.time(), hall.snapshot
                 known = copy.generation if asked_at < copy.expires_at else b""
-                match await self._redis.run(
-                    READ, self._keys(hall), known, token, FILL_TTL_MS, GENERATION_TTL_MS
+                match await self._redis.run_agreed(
+                    era, READ, self._keys(hall), known, token, FILL_TTL_MS, GENERATION_TTL_MS, era
                 ):
                     case [b"same"]:
                         metrics.looks("same").inc()
@@ -221,7 +222,7 @@ class Seats:
                         return hall.snapshot
                     case [b"fill", generation]:
                         metrics.looks("fill").inc()
-                        return await self._fill(hall, generation, token)
+                        return await self._fill(hall, generation, token, era)
                 metrics.looks("wait").inc()
                 if loop.time() > deadline:
                     break
@@ -231,13 +232,13 @@ class Seats:
         metrics.looks("database").inc()
         return await self._read(hall)
 
-    async def _fill(self, hall: Hall, generation: bytes, token: str) -> Snapshot:
+    async def _fill(self, hall: Hall, generation: bytes, token: str, era: str) -> Snapshot:
         snapshot = await self._read(hall, generation)
         ttl_ms = int((snapshot.expires_at - asyncio.get_running_loop().time()) * 1000)
         if ttl_ms > 0:
             with suppress(RedisDown):
                 body = snapshot.pack()
-                await self._redis.run(STORE, self._keys(hall), generation, token, body, ttl_ms)
+                await self._redis.run(STORE, self._keys(hall), generation, token, body, ttl_ms, era)
         return snapshot
 
     async def _read(self, hall: Hall, generation: bytes = b"") -> Snapshot:

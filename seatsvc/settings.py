@@ -1,9 +1,10 @@
 """Every setting with its unit and its default, checked once at start."""
 
+import re
 from functools import cached_property
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +18,10 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+SENTINEL = ("redis+sentinel", "rediss+sentinel")
+SEVERAL_HOSTS = ("postgresql", "postgres", *SENTINEL)
+SERVICE = re.compile(r"/([\w.-]+)(?:/(\d*))?")  # the name under which sentinels know it, database
+WRITABLE = ("read-write", "primary")
 SECRET_MIN_BYTES = 32
 KNOWN_SECRETS = ("changeme", "change-me", "secret", "your-secret", "example", "password")
 
@@ -30,13 +35,41 @@ def _scheme(*schemes: str) -> AfterValidator:
         parts = urlsplit(url.get_secret_value())
         if parts.scheme not in schemes:
             raise ValueError(f"must start with {' or '.join(s + '://' for s in schemes)}")
-        try:
-            _ = parts.port
-        except ValueError:
-            raise ValueError("has a port that is no number from 1 to 65535") from None
+        _check_hosts(hosts_of(parts) if parts.scheme in SEVERAL_HOSTS else [parts.netloc])
         return url
 
     return AfterValidator(check)
+
+
+def hosts_of(parts: SplitResult) -> list[str]:
+    """The hosts that a URL names, each with its port if it has one."""
+    return parts.netloc.rpartition("@")[2].split(",")
+
+
+def _check_hosts(hosts: list[str]) -> None:
+    if len(hosts) > 1 and not all(hosts):
+        raise ValueError("names a host that is empty")
+    try:
+        _ = [urlsplit(f"//{host}").port for host in hosts]
+    except ValueError:
+        raise ValueError("has a port that is no number from 1 to 65535") from None
+
+
+def _primary_only(url: SecretStr) -> SecretStr:
+    parts = urlsplit(url.get_secret_value())
+    wanted = dict(parse_qsl(parts.query)).get("target_session_attrs", WRITABLE[0])
+    if len(hosts_of(parts)) > 1 and wanted not in WRITABLE:
+        raise ValueError(f"with several hosts needs target_session_attrs={' or '.join(WRITABLE)}")
+    return url
+
+
+def _sentinels(url: SecretStr) -> SecretStr:
+    parts = urlsplit(url.get_secret_value())
+    if parts.scheme in SENTINEL and not (parts.hostname and SERVICE.fullmatch(parts.path)):
+        raise ValueError(
+            "must name the sentinels and their service, as in redis+sentinel://host1,host2/mymaster"
+        )
+    return url
 
 
 def _origin(url: str) -> str:
@@ -95,12 +128,12 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    database_url: Annotated[SecretStr, _scheme("postgresql", "postgres")] = Field(
-        validation_alias="DATABASE_URL"
-    )
-    redis_url: Annotated[SecretStr, _scheme("redis", "rediss", "unix")] = Field(
-        validation_alias="REDIS_URL"
-    )
+    database_url: Annotated[
+        SecretStr, _scheme("postgresql", "postgres"), AfterValidator(_primary_only)
+    ] = Field(validation_alias="DATABASE_URL")
+    redis_url: Annotated[
+        SecretStr, _scheme("redis", "rediss", "unix", *SENTINEL), AfterValidator(_sentinels)
+    ] = Field(validation_alias="REDIS_URL")
     jwt_secret: Secret = Field(validation_alias="JWT_SECRET")
     jwt_previous_secrets: Annotated[tuple[Secret, ...], *LISTED] = Field(
         default=(), validation_alias="JWT_PREVIOUS_SECRETS"

@@ -33,7 +33,7 @@ select id, row_to_json(s)::text as json
 -- the numbers of lost transactions out again. A new server start (a promoted standby may lack
 -- commits that were seen) makes the caller ask for all: from 0 on.
 select exists (select from events where id = $1::bigint) as present,
-       (extract(epoch from pg_postmaster_start_time()) * 1000)::bigint as server,
+       (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint as server,
        least(pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
              coalesce((select changed::text::bigint + 1
                          from seats

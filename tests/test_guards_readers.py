@@ -25,7 +25,7 @@ few_writes = partial(reader_fleet, writes=160)
 fill_alone = partial(overtaken_fill, meanwhile=False)
 NEW_GENERATION = ("redis.call('INCR', KEYS[1])", "redis.call('GET', KEYS[1])")
 DROPPED_ENTRY = ("redis.call('DEL', KEYS[2])", "")
-SAME_GENERATION = ("redis.call('GET', KEYS[1]) ~= ARGV[1]", "false")
+SAME_GENERATION = ("(redis.call('GET', KEYS[1]) or '') .. ARGV[5] ~= ARGV[1]", "false")
 LIVING_TOKEN = ("redis.call('GET', KEYS[3]) ~= ARGV[2]", "false")
 ENTRY_OF_GENERATION = ("entry[1] == generation", "entry[1]")
 

@@ -110,7 +110,7 @@ async def test_finish_after_a_wipe_repeats_no_generation(scripts: Redis, raw: Ra
 
 async def test_read_of_nothing_fills(scripts: Redis, raw: Raw) -> None:
     """After a wipe: a new generation, from the clock, and the fill token for whoever asked."""
-    [what, generation] = await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS)
+    [what, generation] = await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS, "")
     assert what == b"fill"
     assert abs(int(generation) / 1e6 - time.time()) < 3600
     assert await raw.get(GENERATION) == generation
@@ -122,10 +122,10 @@ async def test_read_of_nothing_fills(scripts: Redis, raw: Raw) -> None:
 async def test_read_waits_for_the_one_who_fills(scripts: Redis, raw: Raw) -> None:
     """There is one fill token; when it has expired the next reader takes it."""
     await raw.mset({GENERATION: 7, FILL: "them"})
-    assert await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS) == [b"wait"]
+    assert await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS, "") == [b"wait"]
     assert await raw.get(FILL) == b"them"
     await raw.delete(FILL)
-    assert await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS) == [b"fill", b"7"]
+    assert await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS, "") == [b"fill", b"7"]
 
 
 async def test_read_of_an_entry(scripts: Redis, raw: Raw) -> None:
@@ -133,7 +133,7 @@ async def test_read_of_an_entry(scripts: Redis, raw: Raw) -> None:
     await raw.set(GENERATION, 7)
     await raw.hset(ENTRY, mapping={"generation": 7, "body": b"\x00\xffbody"})
     await raw.pexpire(ENTRY, 1000)
-    [what, generation, body, ttl_ms] = await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS)
+    [what, generation, body, ttl_ms] = await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS, "")
     assert (what, generation, body) == (b"entry", b"7", b"\x00\xffbody")
     assert 0 < ttl_ms <= 1000
     assert not await raw.exists(FILL)
@@ -143,16 +143,16 @@ async def test_read_passes_an_old_entry_over(scripts: Redis, raw: Raw) -> None:
     """An entry that was filled for another generation is never served."""
     await raw.set(GENERATION, 8)
     await raw.hset(ENTRY, mapping={"generation": 7, "body": "old"})
-    assert await scripts.run(READ, KEYS, "7", "me", 250, HOUR_MS) == [b"fill", b"8"]
+    assert await scripts.run(READ, KEYS, "7", "me", 250, HOUR_MS, "") == [b"fill", b"8"]
 
 
 async def test_read_with_a_copy(scripts: Redis, raw: Raw) -> None:
     """Whoever has a copy of this generation is told only that; a wiped Redis knows of none."""
     await raw.set(GENERATION, 7)
-    assert await scripts.run(READ, KEYS, "7", "me", 250, HOUR_MS) == [b"same"]
+    assert await scripts.run(READ, KEYS, "7", "me", 250, HOUR_MS, "") == [b"same"]
     assert not await raw.exists(FILL)
     await raw.flushall()
-    [what, generation] = await scripts.run(READ, KEYS, "7", "me", 250, HOUR_MS)
+    [what, generation] = await scripts.run(READ, KEYS, "7", "me", 250, HOUR_MS, "")
     assert what == b"fill"
     assert generation != b"7"
 
@@ -160,20 +160,20 @@ async def test_read_with_a_copy(scripts: Redis, raw: Raw) -> None:
 async def test_store(scripts: Redis, raw: Raw) -> None:
     """With the token, for the present generation: stored for its TTL, and the token is spent."""
     await raw.mset({GENERATION: 7, FILL: "me"})
-    assert await scripts.run(STORE, KEYS, "7", "me", b"\x00\xffbody", 1000) == 1
+    assert await scripts.run(STORE, KEYS, "7", "me", b"\x00\xffbody", 1000, "") == 1
     assert await raw.hgetall(ENTRY) == {b"generation": b"7", b"body": b"\x00\xffbody"}
     assert 0 < await raw.pttl(ENTRY) <= 1000
     assert not await raw.exists(FILL)
-    assert await scripts.run(STORE, KEYS, "7", "me", "again", 1000) == 0
+    assert await scripts.run(STORE, KEYS, "7", "me", "again", 1000, "") == 0
 
 
 async def test_store_after_a_write(scripts: Redis, raw: Raw) -> None:
     """A write came between: nothing is stored, and the next reader may fill."""
-    [_, generation] = await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS)
+    [_, generation] = await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS, "")
     await scripts.run(FINISH, [GENERATION, ENTRY], HOUR_MS, "")
-    assert await scripts.run(STORE, KEYS, generation, "me", "old", 1000) == 0
+    assert await scripts.run(STORE, KEYS, generation, "me", "old", 1000, "") == 0
     assert not await raw.exists(ENTRY)
-    assert (await scripts.run(READ, KEYS, "", "other", 250, HOUR_MS))[0] == b"fill"
+    assert (await scripts.run(READ, KEYS, "", "other", 250, HOUR_MS, ""))[0] == b"fill"
 
 
 @pytest.mark.parametrize("token", [None, "them"])
@@ -182,18 +182,18 @@ async def test_store_without_the_token(scripts: Redis, raw: Raw, token: str | No
     await raw.set(GENERATION, 7)
     if token:
         await raw.set(FILL, token)
-    assert await scripts.run(STORE, KEYS, "7", "me", "late", 1000) == 0
+    assert await scripts.run(STORE, KEYS, "7", "me", "late", 1000, "") == 0
     assert not await raw.exists(ENTRY)
     assert await raw.get(FILL) == (token and token.encode())
 
 
 async def test_store_after_a_wipe(scripts: Redis, raw: Raw) -> None:
     """What was read before a wipe is not stored after it."""
-    [_, generation] = await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS)
+    [_, generation] = await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS, "")
     await raw.flushall()
-    assert await scripts.run(STORE, KEYS, generation, "me", "old", 1000) == 0
-    await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS)
-    assert await scripts.run(STORE, KEYS, generation, "me", "old", 1000) == 0
+    assert await scripts.run(STORE, KEYS, generation, "me", "old", 1000, "") == 0
+    await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS, "")
+    assert await scripts.run(STORE, KEYS, generation, "me", "old", 1000, "") == 0
     assert not await raw.exists(ENTRY)
 
 
@@ -202,7 +202,7 @@ async def test_forgotten_scripts_are_loaded_again(scripts: Redis, raw: Raw) -> N
     for _ in range(2):
         await raw.script_flush()
         calls = [scripts.run(LOCK, [f"{{1}}:lock:{n}"], 5000, "mine 1") for n in range(5)]
-        calls += [scripts.run(READ, KEYS, "", "me", 250, HOUR_MS)]
+        calls += [scripts.run(READ, KEYS, "", "me", 250, HOUR_MS, "")]
         *locked, read = await asyncio.gather(*calls)
         assert locked == [[[]]] * 5
         assert read[0] in (b"fill", b"wait")

@@ -78,7 +78,7 @@ async def sample(parts: State) -> None:
         metrics.LANE_WAITING.labels(lane).set(count)
     for state, count in parts["database"].usage().items():
         metrics.POOL.labels(state).set(count)
-    metrics.BREAKER_OPEN.set(parts["redis"].breaker.open)
+    metrics.BREAKER_OPEN.set(parts["redis"].down)
     metrics.WATCHERS.set(parts["live"].watchers)
 
 
