@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from seatsvc import cli, locks, seats
+from seatsvc import checkout, cli, locks, seats
 from seatsvc.checkout import Checkout
 from seatsvc.errors import Unavailable
 from seatsvc.locks import Claim, SeatLocks
 from seatsvc.orders import Order
-from seatsvc.scripts import RedisDown
+from seatsvc.scripts import Redis, RedisDown
+from seatsvc.sentinel import Primary
 from tests.test_guards import broken
 from tests.test_guards_readers import no_wait
 
@@ -57,12 +58,31 @@ def no_settling(patches: pytest.MonkeyPatch) -> None:
     patches.setattr(Checkout, "_settle", give_up)
 
 
+def no_wait_for_standbys(patches: pytest.MonkeyPatch) -> None:
+    """What is seen to be committed counts, whether a standby has it or not."""
+    settled = {"get_settled": "select pg_advisory_xact_lock($1::bigint)"}
+    patches.setattr(checkout, "SQL", checkout.SQL | settled)
+
+
+def no_lease(patches: pytest.MonkeyPatch) -> None:
+    """Whichever primary was found last is relied upon, at once and for ever."""
+    patches.setattr(Primary, "sure", True)
+
+
+def no_era(patches: pytest.MonkeyPatch) -> None:
+    """What a primary takes over from the one before counts as its own."""
+    patches.setattr(Redis, "era", "")
+
+
 GUARDS: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     no_wait,
     no_clock,
     no_unlock,
     forgotten_locks,
     no_settling,
+    no_wait_for_standbys,
+    no_lease,
+    no_era,
 )
 
 

@@ -108,8 +108,13 @@ def own_machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]
 @pytest.fixture(scope="session")
 async def ground(own_machines: Machines) -> Ground:
     """The template database, made once."""
-    await _execute(own_machines.servers.database_url, f"create database {TEMPLATE}")
-    settings = make_settings(own_machines.servers, TEMPLATE, access_token_s=ACCESS_TOKEN_S)
+    return await prepare(own_machines)
+
+
+async def prepare(machines: Machines) -> Ground:
+    """Make the template database on these."""
+    await _execute(machines.servers.database_url, f"create database {TEMPLATE}")
+    settings = make_settings(machines.servers, TEMPLATE, access_token_s=ACCESS_TOKEN_S)
     async with wiring.wired(settings) as state:
         await wiring.prepare(state)
         event_id = await state["events"].create(DRAFT)
@@ -121,7 +126,7 @@ async def ground(own_machines: Machines) -> Ground:
     hall = Hall(event_id, tuple(row["id"] for row in seats))
     few = frozenset(hall.seats[-FEW_PLACES:]), FEW
     rules = Rules(frozenset(hall.seats), SEATS_MAX, BOOKINGS_MAX, (few,))
-    return Ground(own_machines, settings, hall, ids, rules)
+    return Ground(machines, settings, hall, ids, rules)
 
 
 async def _execute(url: str, *statements: str) -> None:
@@ -236,7 +241,7 @@ async def _stage(
     ground: Ground, *, pair: bool = False, module: tuple[str, ...] = SERVICE, **more: Any
 ) -> AsyncIterator[Stage]:
     servers, folder = ground.machines.servers, ground.machines.folder
-    url = await _clean_start(servers)
+    url = await clean_start(servers)
     async with AsyncExitStack() as stack:
         enter, count = stack.enter_async_context, 1 + pair
         postgres = [await enter(proxied(url)) for _ in range(count)]
@@ -257,7 +262,7 @@ async def _stage(
         yield Stage(ground.machines, url, workers, caches, postgres, workload, ground.rules)
 
 
-async def _clean_start(servers: local.Servers) -> str:
+async def clean_start(servers: local.Servers) -> str:
     """A new copy of the template, and an empty Redis; the database's URL."""
     create = f"create database stage template {TEMPLATE}"
     await _execute(servers.database_url, "drop database if exists stage with (force)", create)
