@@ -5,7 +5,7 @@ import hashlib
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -85,8 +85,9 @@ class Database:
             try:
                 yield connection
             except (*LOST, asyncpg.ReadOnlySQLTransactionError):
-                connection.terminate()  # rather than wait for a server that may never answer
                 await self._pool.expire_connections()
+                with suppress(asyncpg.InterfaceError):  # it is closed already
+                    connection.terminate()  # rather than wait for who may never answer
                 raise
             finally:
                 await self._pool.release(connection)

@@ -131,6 +131,14 @@ def test_weak_secret(env: Env, secret: str) -> None:
         ("DATABASE_URL", "mysql://127.0.0.1/x"), ("DATABASE_URL", "127.0.0.1:5432"),
         ("DATABASE_URL", "postgresql://[x/hidden-word"),
         ("DATABASE_URL", "postgresql://u:hidden-word@127.0.0.1:port/x"),
+        ("DATABASE_URL", "postgresql://u:hidden-word@one:1,two:port/x"),
+        ("DATABASE_URL", "postgresql://u:hidden-word@one,,two/x"),
+        ("DATABASE_URL", "postgresql://one,two/x?target_session_attrs=any"),
+        ("REDIS_URL", "redis://:hidden-word@one:1,two:2/0"),
+        ("REDIS_URL", "redis+sentinel://:hidden-word@one,two"),
+        ("REDIS_URL", "redis+sentinel://:hidden-word@one,two/mymaster/zero"),
+        ("REDIS_URL", "redis+sentinel://:hidden-word@/mymaster"),
+        ("REDIS_URL", "redis+sentinel://:hidden-word@one:port/mymaster"),
         ("REDIS_URL", "http://127.0.0.1"), ("REDIS_URL", "127.0.0.1:6379"),
         ("REDIS_URL", "redis://:hidden-word@127.0.0.1:port/0"),
         ("SEATSVC_ENV", "test"), ("SEATSVC_BCRYPT_COST", "17"), ("SEATSVC_BCRYPT_COST", "3"),
@@ -157,11 +165,26 @@ def test_several_wrong_values(env: Env) -> None:
     assert "SEATSVC_POOL_SIZE" in message
 
 
-@pytest.mark.parametrize("url", ["postgres://h/x", "postgresql:///x?host=/run/postgresql"])
+@pytest.mark.parametrize(
+    "url",
+    ["postgres://h/x", "postgresql:///x?host=/run/postgresql", "postgresql://u:p@one:1,two/x",
+     "postgresql://one,two/x?target_session_attrs=primary"],
+)  # fmt: skip
 def test_other_database_urls(env: Env, url: str) -> None:
-    """Both schemes, and sockets."""
+    """Both schemes, sockets, and several hosts."""
     env(DATABASE_URL=url)
     assert load().database_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["unix:///run/redis.sock", "redis+sentinel://:p@one,two:2/mymaster",
+     "rediss+sentinel://u:p@one/my-master.1/3?sentinel_password=q"],
+)  # fmt: skip
+def test_other_redis_urls(env: Env, url: str) -> None:
+    """Sockets, and sentinels."""
+    env(REDIS_URL=url)
+    assert load().redis_url.get_secret_value() == url
 
 
 @pytest.mark.usefixtures("env")
