@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +15,7 @@ import asyncpg
 import redis.asyncio
 
 from seatsvc import local
-from tests.conftest import SECRET, until
+from tests.conftest import SECRET
 from tests.faults.caller import Caller
 from tests.faults.conftest import ACCESS_TOKEN_S, Ground, Stage, clean_start, prepare
 from tests.faults.proxy import Link, Proxy, Verdict, proxied
@@ -28,7 +28,8 @@ SYNC = "select count(*) from pg_stat_replication where sync_state = 'sync'"
 ENDED = """
 select count(pg_terminate_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'"""
 PAIRED = b"START_REPLICATION", b"PSYNC"  # how a second begins to follow
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
+POLL_S = 0.05
 LONG_CACHE_MS = 5000  # so that what is left of a primary's time outlives the election
 NAME = "mymaster"
 SENTINELS = 3
@@ -114,14 +115,14 @@ class Pair:
         async def all_name_it() -> bool:
             return {state["port"] for state in await _states(self.sentinels)} == {port}
 
-        await until(all_name_it, PATIENCE_S)
+        await until(all_name_it)
         servers = replace(self.stage.machines.servers, redis_url=self.second_url)
         self.stage.machines.servers = servers
 
     async def cached(self) -> None:
         """Return when every worker relies on its Redis."""
         for url in self.stage.caller.urls:
-            await until(partial(self._relies, url), PATIENCE_S)
+            await until(partial(self._relies, url))
         self.cached_at = time()
 
     async def set_clock_back(self) -> None:
@@ -144,6 +145,14 @@ class Pair:
         return bool(redis_check["status"] == "pass")
 
 
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Ask again and again, until it holds. Sentinels that were stalled do nothing for 30 s."""
+    deadline = time() + PATIENCE_S
+    while not await holds():
+        assert time() < deadline, "it never held"
+        await asyncio.sleep(POLL_S)
+
+
 @asynccontextmanager
 async def postgres_pair(
     folder: Path, *, synchronous: bool = True, module: tuple[str, ...] = SERVICE
@@ -159,7 +168,7 @@ async def postgres_pair(
             standby = _start_standby(running, port)
             stack.callback(local._stop, standby, signal.SIGINT, signal.SIGKILL)
             second_url = _at(url, port)
-            await until(partial(_answers, second_url), PATIENCE_S)
+            await until(partial(_answers, second_url))
             if synchronous:
                 await _make_synchronous(url)
             both = url.replace("/stage", f",127.0.0.1:{port}/stage")
@@ -210,7 +219,7 @@ async def _make_synchronous(url: str) -> None:
     async def in_step() -> bool:
         return bool(await connection.fetchval(SYNC))
 
-    await until(in_step, PATIENCE_S)
+    await until(in_step)
     await connection.close()
 
 
@@ -232,9 +241,9 @@ async def redis_pair(
         running.redis = _start_redis(stack, running, first, password, announced)
         following = f"replicaof 127.0.0.1 {seen_port}\n"
         _start_redis(stack, running, second, password, following)
-        await until(partial(_follows, second_url), PATIENCE_S)
+        await until(partial(_follows, second_url))
         sentinels = [_start_sentinel(stack, running, seen_port, password) for _ in range(SENTINELS)]
-        await until(partial(_know_all, sentinels), PATIENCE_S)
+        await until(partial(_know_all, sentinels))
         ways = [await stack.enter_async_context(proxied(each)) for each in sentinels]
         caches = [_sentinel_url(password, [each.url for each in ways])]
         caches.append(_sentinel_url(password, sentinels))
