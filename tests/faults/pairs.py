@@ -166,7 +166,7 @@ async def postgres_pair(
             port = local._free_port()
             await _add_standby(running, way.url, port)
             standby = _start_standby(running, port)
-            stack.callback(local._stop, standby, signal.SIGINT, signal.SIGKILL)
+            stack.callback(local._stop, standby, signal.SIGQUIT, signal.SIGKILL)
             second_url = _at(url, port)
             await until(partial(_answers, second_url))
             if synchronous:
@@ -175,6 +175,7 @@ async def postgres_pair(
             caches = [running.servers.redis_url] * 2
             stage = await _staged(stack, ground, both, caches, module)
             yield Pair(stage, way, between, second_url)
+            running.crash_postgres()  # if it lives, it would wait for its standby
 
 
 def _at(url: str, port: int | None) -> str:
@@ -325,7 +326,7 @@ async def _staged(
     **more: Any,
 ) -> Stage:
     """A worker for each Redis URL, and buyers."""
-    running, settings = ground.machines, {"access_token_s": ACCESS_TOKEN_S} | more
+    running, settings = ground.machines, {"access_token_s": ACCESS_TOKEN_S, "drain_ms": 0} | more
     workers = [
         Worker(running.folder, environment(database_url, each, SECRET, **settings), (), module)
         for each in redis_urls
