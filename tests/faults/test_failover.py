@@ -77,8 +77,8 @@ async def stop(pair: Pair) -> None:
 
 async def forbid_writing(pair: Pair) -> None:
     """The operator lets the primary write nothing more, promotes, and leaves it alive."""
-    pair.changed_at = time()
     await pair.first_only_reads()
+    pair.changed_at = time()
     await pair.promote()
 
 
