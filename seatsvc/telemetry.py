@@ -1,20 +1,34 @@
-"""What operators see: one JSON line a request, and each request's id."""
+"""What operators see: one JSON line a request, each request's id, and the trace it belongs to."""
 
 import asyncio
 import json
 import logging
+import os
 import sys
 import time
 import traceback
 from collections.abc import Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, TextIO
 
 import asyncpg
 
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A trace that a request belongs to, and who sent the request in it; as W3C writes both."""
+
+    trace_id: str
+    parent_id: str  # empty: the trace began here
+    traceparent: str = ""
+    tracestate: str = ""
+
+
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+trace: ContextVar[Trace | None] = ContextVar("trace", default=None)
 access_log = logging.getLogger("seatsvc.access")
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
@@ -72,6 +86,10 @@ class JsonLines(Discreet):
         }
         if current := request_id.get():
             line["request_id"] = current
+        if found := trace.get():
+            line["trace_id"] = found.trace_id
+            if found.parent_id:
+                line["parent_id"] = found.parent_id
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return _encode(line)
@@ -86,16 +104,42 @@ def _clock(seconds: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
+LEVEL_COLORS = {"info": 36, "warning": 33, "error": 31, "critical": 31}  # cyan, yellow, red
+STATUS_COLORS = {2: 32, 3: 36, 4: 33, 5: 31}  # by the status' hundreds; 32 is green
+
+
 class PlainLines(Discreet):
-    """For a person at a terminal."""
+    """For a person at a terminal, which may show colours."""
+
+    def __init__(self, *, colored: bool = False) -> None:
+        super().__init__()
+        self._colored = colored
 
     def format(self, record: logging.LogRecord) -> str:
-        text = f"{_clock(record.created)} {record.levelname.lower():<7} {record.getMessage()}"
+        """One line, and below it the exception."""
+        text = f"{self.head(record.created, record.levelname.lower())} {record.getMessage()}"
         if fields := getattr(record, "fields", None):
             text += " " + " ".join(str(value) for value in fields.values())
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text
+
+    def head(self, seconds: float, level: str) -> str:
+        """When, and how bad."""
+        return f"{_clock(seconds)} {self._in_color(f'{level:<7}', LEVEL_COLORS.get(level))}"
+
+    def status(self, status: int) -> str:
+        """A status of HTTP."""
+        return self._in_color(str(status), STATUS_COLORS.get(status // 100))
+
+    def _in_color(self, text: str, color: int | None) -> str:
+        return f"\x1b[{color}m{text}\x1b[0m" if self._colored and color else text
+
+
+def _shows_colors(stream: TextIO) -> bool:
+    """Is it a terminal that can show them, and nobody asked for none (no-color.org)?"""
+    able = os.environ.get("TERM", "dumb") != "dumb"
+    return stream.isatty() and able and not os.environ.get("NO_COLOR")
 
 
 class Lines(logging.StreamHandler[TextIO]):
@@ -145,7 +189,8 @@ def configure_logging() -> None:
     # What no line of ours shows need not be found out for each.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     lines.setStream(sys.stdout)
-    lines.setFormatter(PlainLines() if sys.stdout.isatty() else JsonLines())
+    colored = _shows_colors(sys.stdout)
+    lines.setFormatter(PlainLines(colored=colored) if sys.stdout.isatty() else JsonLines())
     root = logging.getLogger()
     root.handlers = [lines]
     root.setLevel(logging.INFO)
@@ -159,14 +204,23 @@ def log_request(method: str, route: str, status: int, seconds: float, user_id: o
     A log record for each would cost a tenth of what a busy worker can do.
     """
     now, duration_ms = time.time(), round(seconds * 1000, 2)
-    if not isinstance(lines.formatter, JsonLines):
+    if isinstance(plain := lines.formatter, PlainLines):
         user = f" {user_id}" if user_id else ""
-        lines.write(f"{_clock(now)} info    {method} {route} {status} {duration_ms}{user}\n")
+        told = f"{method} {route} {plain.status(status)} {duration_ms}{user}"
+        lines.write(f"{plain.head(now, 'info')} {told}\n")
         return
     user = f', "user_id": "{user_id}"' if user_id else ""
     lines.write(
         f'{{"time": "{_second(int(now))}.{int(now % 1 * 1000):03d}Z", "level": "info", '
         f'"logger": "seatsvc.access", "message": "request", "method": "{method}", '
         f'"route": "{route}", "status": {status}, "duration_ms": {duration_ms}{user}, '
-        f'"request_id": "{request_id.get()}"}}\n'
+        f'"request_id": "{request_id.get()}"{_trace_fields()}}}\n'
     )
+
+
+def _trace_fields() -> str:
+    found = trace.get()
+    if found is None:
+        return ""
+    parent = f', "parent_id": "{found.parent_id}"' if found.parent_id else ""
+    return f', "trace_id": "{found.trace_id}"{parent}'

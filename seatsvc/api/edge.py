@@ -10,9 +10,15 @@ from seatsvc import metrics
 from seatsvc.api.headers import PAGES, page_sender, protected
 from seatsvc.api.rates import SPENT, quotas
 from seatsvc.rates import Spent
-from seatsvc.telemetry import log_request, request_id
+from seatsvc.telemetry import Trace, log_request, request_id, trace
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# Version, trace, parent, flags, as W3C's Trace Context has them. All zeros are no id, and ff is no
+# version; versions to come may say more behind a hyphen.
+TRACEPARENT = re.compile(
+    rb"(?:(00)|(?!00|ff)[0-9a-f]{2})"
+    rb"-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-[0-9a-f]{2}(?(1)|(?:-.*)?)"
+)
 
 
 class Edge:
@@ -27,8 +33,9 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started_at, status = time.perf_counter(), 500
-        own_id = _request_id(scope)
+        own_id, found = _identify(scope["headers"])
         request_id.set(own_id)
+        trace.set(found)  # None, too: a connection's next request may begin in this one's context
         stopping = scope.get("state", {}).get("draining")
         spent: list[Spent] = []
         scope[SPENT] = spent
@@ -55,8 +62,26 @@ class Edge:
             log_request(scope["method"], route, status, seconds, scope.get("user_id"))
 
 
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            return str(value, "ascii")
-    return secrets.token_hex(8)
+def _identify(headers: list[tuple[bytes, bytes]]) -> tuple[str, Trace | None]:
+    """The request's id, and the trace that it says it belongs to."""
+    own_id, parents, states = "", [], []
+    for name, value in headers:
+        if name == b"x-request-id":
+            if not own_id and REQUEST_ID.fullmatch(value):
+                own_id = str(value, "ascii")
+        elif name == b"traceparent":
+            parents.append(value)
+        elif name == b"tracestate":
+            states.append(value)
+    return own_id or secrets.token_hex(8), _trace(parents, states) if parents else None
+
+
+def _trace(parents: list[bytes], states: list[bytes]) -> Trace | None:
+    """None unless there is one `traceparent`, and a valid one."""
+    traceparent = parents[0].strip(b" \t")
+    match = TRACEPARENT.fullmatch(traceparent) if len(parents) == 1 else None
+    if match is None:
+        return None
+    _, trace_id, parent_id = match.groups()
+    tracestate = b",".join(states)
+    return Trace(*(str(each, "latin-1") for each in (trace_id, parent_id, traceparent, tracestate)))
