@@ -76,7 +76,7 @@ LOCK = uv pip compile pyproject.toml --group build --quiet --universal --python-
 	--generate-hashes --custom-compile-command "make lock" $(ARGS)
 
 lock: ## lock the versions of pyproject.toml (needs uv); ARGS=--upgrade for the newest
-	@$(LOCK) --extra local --extra test --extra browser --output-file requirements/test.txt
+	@$(LOCK) --extra local --extra otel --extra test --extra browser --output-file requirements/test.txt
 	@$(LOCK) --extra audit --constraints requirements/test.txt --output-file requirements/audit.txt
 	@$(LOCK) --extra bench --constraints requirements/test.txt --output-file requirements/bench.txt
 	@$(LOCK) --extra local --constraints requirements/test.txt --output-file requirements/local.txt

@@ -1,11 +1,13 @@
 """What is deployed fits the service: its metrics, its settings, its documents."""
 
+import copy
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import promql_parser
 import pytest
 import yaml
@@ -30,6 +32,8 @@ SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), 
 RESOURCES: dict[Path, list[dict[str, Any]]] = {
     file: list(yaml.safe_load_all(file.read_text())) for file in sorted(KUBERNETES.rglob("*.yaml"))
 }
+KUSTOMIZE = "kustomize.config.k8s.io/"  # whose documents no cluster ever sees
+OLDEST_KUBERNETES = "1.30"
 SECRETS = {
     "DATABASE_URL": "postgresql://seatsvc@postgres/seatsvc",
     "REDIS_URL": "redis://redis",
@@ -114,6 +118,27 @@ def test_runbook_names_settings_that_exist() -> None:
     said = set(re.findall(r"\bSEATSVC_[A-Z_]*[A-Z]\b", (ROOT / RUNBOOK).read_text()))
     assert said
     assert said <= {variable(*each) for each in Settings.model_fields.items()}
+
+
+@pytest.mark.parametrize("version", [OLDEST_KUBERNETES, kubernetes_validate.latest_version()])
+def test_manifests_are_what_kubernetes_takes(version: str) -> None:
+    """By its own schemas, which here know of no field that it does not."""
+    checked = 0
+    for file in RESOURCES.values():
+        for resource in file:
+            if not resource["apiVersion"].startswith(KUSTOMIZE):
+                kubernetes_validate.validate(resource, version, strict=True)
+                checked += 1
+    assert checked >= len(RESOURCES) - 3
+    assert f"is for {OLDEST_KUBERNETES} or newer" in (ROOT / RUNBOOK).read_text()
+
+
+def test_schemas_see_what_is_misspelt() -> None:
+    [deployment] = of_kind("Deployment")
+    deployment = copy.deepcopy(deployment)
+    deployment["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, OLDEST_KUBERNETES, strict=True)
 
 
 def test_kustomizations_name_their_files() -> None:
