@@ -1,9 +1,14 @@
+# Which of requirements/ goes in: `otel` can send traces, too.
+ARG LOCKED=serve
+
+
 FROM python:3.13-slim AS build
+ARG LOCKED
 WORKDIR /src
 RUN python -m venv /opt/seatsvc
-COPY requirements/serve.txt requirements/
+COPY requirements/${LOCKED}.txt requirements/
 RUN /opt/seatsvc/bin/pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: \
-    --requirement requirements/serve.txt
+    --requirement requirements/${LOCKED}.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY sql sql
 COPY seatsvc seatsvc
@@ -14,14 +19,15 @@ RUN /opt/seatsvc/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 # What the image is made of, for scanners. The tool that writes it stays behind.
 FROM python:3.13-slim AS sbom
+ARG LOCKED
 WORKDIR /src
 COPY requirements/audit.txt requirements/
 RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: \
     --requirement requirements/audit.txt
 COPY pyproject.toml README.md LICENSE ./
-COPY requirements/serve.txt requirements/
+COPY requirements/${LOCKED}.txt requirements/
 RUN python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml \
-    --output-reproducible --output-file seatsvc.cdx.json requirements/serve.txt
+    --output-reproducible --output-file seatsvc.cdx.json requirements/${LOCKED}.txt
 
 
 FROM python:3.13-slim

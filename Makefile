@@ -80,6 +80,7 @@ lock: ## lock the versions of pyproject.toml (needs uv); ARGS=--upgrade for the 
 	@$(LOCK) --extra audit --constraints requirements/test.txt --output-file requirements/audit.txt
 	@$(LOCK) --extra bench --constraints requirements/test.txt --output-file requirements/bench.txt
 	@$(LOCK) --extra local --constraints requirements/test.txt --output-file requirements/local.txt
+	@$(LOCK) --extra otel --constraints requirements/test.txt --output-file requirements/otel.txt
 	@$(LOCK) --constraints requirements/test.txt --output-file requirements/serve.txt
 
 up: .env ## build and start everything in Docker

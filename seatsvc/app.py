@@ -36,6 +36,7 @@ from seatsvc.api import (
     seats,
     strict,
     ticket_types,
+    traces,
     users,
 )
 from seatsvc.api import holds as holds_api
@@ -128,7 +129,7 @@ def _way_in(settings: Settings, app: ASGIApp) -> ASGIApp:
     app = problems.BodyLimit(app)
     if settings.cors_origins:
         app = headers.Cors(app, settings.cors_origins)
-    app = edge.Edge(app)
+    app = edge.Edge(traces.traced(app))
     if settings.trusted_proxies:
         hosts = rates_api.proxies(settings.trusted_proxies)
         app = cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, app), hosts))
@@ -149,7 +150,7 @@ def _lifespan(
             log.warning("rate limits are off")
         if settings.smtp_url is None:
             log.warning("SEATSVC_SMTP_URL is not set: mails are dropped")
-        async with wired(settings, show) as state, _draining(state):
+        async with traces.exporting(), wired(settings, show) as state, _draining(state):
 
             async def sample() -> None:
                 await operations.sample(state)

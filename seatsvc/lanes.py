@@ -8,6 +8,7 @@ idle lane starts at once, and while its calls run, the next batch gathers.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from contextvars import Context, copy_context
 from typing import Generic, TypeVar
 
 from seatsvc.errors import Unavailable
@@ -21,6 +22,7 @@ class Lane(Generic[Item, Result]):
 
     A result that is an exception is raised for its own item only; if `run` itself raises, all
     items of that batch fail with it. Whoever is cancelled while waiting cancels nobody else.
+    A batch runs in the context of who has been waiting longest: its logs and its trace are theirs.
     Items for which `apart` names something in common never share a batch.
     """
 
@@ -38,7 +40,7 @@ class Lane(Generic[Item, Result]):
         self._batch_max = batch_max
         self._waiting_max = waiting_max
         self._apart = apart
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[tuple[Item, asyncio.Future[Result], Context]] = deque()
         self._calls = 0
         self._tasks: set[asyncio.Task[None]] = set()  # so that none is collected while it runs
 
@@ -50,12 +52,10 @@ class Lane(Generic[Item, Result]):
         if len(self._waiting) >= self._waiting_max:
             raise Unavailable("Too many requests wait already. Try again in a moment.")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        self._waiting.append((item, future, copy_context()))
         if self._calls < self._calls_max:
             self._calls += 1
-            task = asyncio.create_task(self._drain())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin()
         return await future
 
     def __len__(self) -> int:
@@ -64,25 +64,36 @@ class Lane(Generic[Item, Result]):
 
     async def finish(self) -> None:
         """Let what was begun end."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _begin(self) -> None:
+        task = asyncio.create_task(self._drain(), context=self._waiting[0][2])
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _drain(self) -> None:
+        going_on = False
         try:
-            while self._waiting:
-                await self._call(self._next_batch())
+            if batch := self._next_batch():
+                await self._call(batch)
+            going_on = bool(self._waiting)
         finally:
             # In the same breath as the last look: a task that is as good as done starts no batch.
-            self._calls -= 1
+            if going_on:
+                self._begin()
+            else:
+                self._calls -= 1
 
     def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
-        later: list[tuple[Item, asyncio.Future[Result]]] = []
+        later: list[tuple[Item, asyncio.Future[Result], Context]] = []
         named: set[Hashable] = set()
         while self._waiting and len(batch) < self._batch_max:
             waiting = self._waiting.popleft()
             names = set(self._apart(waiting[0]))
             if named.isdisjoint(names):
-                batch.append(waiting)
+                batch.append(waiting[:2])
                 named |= names
             else:
                 later.append(waiting)
