@@ -20,6 +20,7 @@ from seatsvc.errors import (
     LastAdmin,
     NoEmail,
     NotFound,
+    Unavailable,
     UsernameTaken,
 )
 from seatsvc.locks import Claim, SeatLocks
@@ -88,6 +89,11 @@ class Accounts:
         self._locks = locks
         self._sessions = sessions
         self._hasher = Hasher(settings.bcrypt_cost)
+
+    @property
+    def waiting(self) -> int:
+        """How many passwords wait to be hashed."""
+        return self._hasher.waiting
 
     def close(self) -> None:
         """End the hashing threads."""
@@ -258,7 +264,10 @@ class Accounts:
         """The hash to go on with: a new one, where more work is asked for than when it was made."""
         if not self._hasher.outdated(password_hash):
             return password_hash
-        new_hash = await self._hasher.hash(password)
+        try:
+            new_hash = await self._hasher.hash(password)
+        except Unavailable:
+            return password_hash  # at the next login, then
         await self._db.execute(SQL["rehash"], user_id, password_hash, new_hash)
         return new_hash
 

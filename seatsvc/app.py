@@ -22,6 +22,7 @@ from seatsvc.accounts import Accounts
 from seatsvc.api import (
     accounts,
     bookings,
+    crowd,
     edge,
     events,
     headers,
@@ -129,7 +130,7 @@ def _way_in(settings: Settings, app: ASGIApp) -> ASGIApp:
     app = problems.BodyLimit(app)
     if settings.cors_origins:
         app = headers.Cors(app, settings.cors_origins)
-    app = edge.Edge(traces.traced(app))
+    app = edge.Edge(crowd.Crowd(traces.traced(app)))
     if settings.trusted_proxies:
         hosts = rates_api.proxies(settings.trusted_proxies)
         app = cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, app), hosts))

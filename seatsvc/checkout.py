@@ -11,12 +11,13 @@ import asyncio
 import json
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar
 
 import asyncpg
 
-from seatsvc import db, metrics
+from seatsvc import db, metrics, patience
 from seatsvc.errors import (
     BY_CODE,
     Busy,
@@ -116,7 +117,9 @@ class Checkout(Generic[S]):
 
     async def to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
         """Await work that must not stop half-way, whoever gives up waiting for it."""
-        task = asyncio.create_task(work)
+        context = copy_context()
+        context.run(patience.lift)
+        task = asyncio.create_task(work, context=context)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)

@@ -14,6 +14,7 @@ from typing import Any, NewType
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from seatsvc import patience
 from seatsvc.errors import Unavailable
 from seatsvc.hosts import LOST, PASSING, Hosts
 from seatsvc.settings import Settings, SettingsError
@@ -77,7 +78,7 @@ class Database:
         Raises Unavailable when none can be had.
         """
         with unavailable_when_down():
-            async with asyncio.timeout(ACQUIRE_TIMEOUT_S):
+            async with asyncio.timeout_at(patience.turn_by(ACQUIRE_TIMEOUT_S)):
                 await self._turns.acquire()
         try:
             with unavailable_when_down():
@@ -103,13 +104,11 @@ class Database:
 
     @asynccontextmanager
     async def long_transaction(self) -> AsyncIterator[Connection]:
-        """One for work on a whole event. Its calls take `timeout=LONG_S`.
-
-        They get a third of the pool, so that the rest stays with the buyers.
-        """
+        """One for work on a whole event, in a third of the pool. Calls take `timeout=LONG_S`."""
         with unavailable_when_down():
             async with asyncio.timeout(LONG_WAIT_S):
                 await self._long.acquire()
+        patience.lift()
         try:
             async with self.transaction() as connection:
                 await connection.execute(queries("db")["allow_long"])

@@ -9,12 +9,14 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from contextvars import Context, copy_context
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from seatsvc import patience
 from seatsvc.errors import Unavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+CROWDED = "Too many requests wait already. Try again in a moment."
 
 
 class Lane(Generic[Item, Result]):
@@ -24,6 +26,7 @@ class Lane(Generic[Item, Result]):
     items of that batch fail with it. Whoever is cancelled while waiting cancels nobody else.
     A batch runs in the context of who has been waiting longest: its logs and its trace are theirs.
     Items for which `apart` names something in common never share a batch.
+    Whoever has waited longer than a request may is refused, unless the lane is patient.
     """
 
     def __init__(
@@ -33,12 +36,14 @@ class Lane(Generic[Item, Result]):
         calls_max: int = 2,
         batch_max: int = 64,
         waiting_max: int = 2000,
+        patient: bool = False,
         apart: Callable[[Item], Iterable[Hashable]] = lambda _: (),
     ) -> None:
         self._run = run
         self._calls_max = calls_max
         self._batch_max = batch_max
         self._waiting_max = waiting_max
+        self._patient = patient
         self._apart = apart
         self._waiting: deque[tuple[Item, asyncio.Future[Result], Context]] = deque()
         self._calls = 0
@@ -47,10 +52,10 @@ class Lane(Generic[Item, Result]):
     async def __call__(self, item: Item) -> Result:
         """Ride the next batch.
 
-        Raises Unavailable when too many wait already.
+        Raises Unavailable when too many wait already, or for too long.
         """
-        if len(self._waiting) >= self._waiting_max:
-            raise Unavailable("Too many requests wait already. Try again in a moment.")
+        if len(self._waiting) >= self._waiting_max and not self._patient:
+            raise Unavailable(CROWDED)
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future, copy_context()))
         if self._calls < self._calls_max:
@@ -75,7 +80,9 @@ class Lane(Generic[Item, Result]):
     async def _drain(self) -> None:
         going_on = False
         try:
-            if batch := self._next_batch():
+            batch = self._next_batch()
+            patience.lift()  # only now: this is the context of one of them
+            if batch:
                 await self._call(batch)
             going_on = bool(self._waiting)
         finally:
@@ -91,6 +98,9 @@ class Lane(Generic[Item, Result]):
         named: set[Hashable] = set()
         while self._waiting and len(batch) < self._batch_max:
             waiting = self._waiting.popleft()
+            if patience.is_over(waiting[2]) and not self._patient:
+                _refuse(waiting[1])
+                continue
             names = set(self._apart(waiting[0]))
             if named.isdisjoint(names):
                 batch.append(waiting[:2])
@@ -119,3 +129,8 @@ class Lane(Generic[Item, Result]):
                 future.set_exception(result)
             else:
                 future.set_result(result)
+
+
+def _refuse(future: asyncio.Future[Any]) -> None:
+    if not future.done():
+        future.set_exception(Unavailable(CROWDED))

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 
+from seatsvc import patience
 from seatsvc.errors import NotFound, Unavailable
 from seatsvc.halls import Hall, Snapshot
 from seatsvc.lanes import Lane
@@ -112,6 +113,7 @@ class Broadcast:
 
     async def run(self) -> None:
         """Tell until nobody is left to be told, or the event is gone."""
+        patience.lift()
         clock = asyncio.get_running_loop().time
         told_at = clock()
         while self.watchers and not self.ended:

@@ -11,13 +11,16 @@ from typing import TypeVar
 
 import bcrypt
 
+from seatsvc import patience
 from seatsvc.errors import Unavailable
 
 MIN_LENGTH = 8
 MAX_BYTES = 72
 THREADS = 2
-WAITING_MAX = 100
+WAITING_MAX = 10  # of a quarter of a second each, at best
+HASH_S = 2.5  # with the wait for a thread
 NICENESS = 10
+CROWDED = "Too many people log in right now. Try again in a moment."
 T = TypeVar("T")
 
 
@@ -46,13 +49,14 @@ def valid_password(password: str) -> str:
 class Hasher:
     """bcrypt in two threads that yield to everything else on this machine.
 
-    Each raises Unavailable when too many wait already.
+    Each raises Unavailable when no thread is free in time, or none gets enough of the processor.
     """
 
     def __init__(self, cost: int) -> None:
         self._cost = cost
         self._threads = ThreadPoolExecutor(THREADS, "bcrypt", initializer=_yield_to_others)
-        self._waiting = 0
+        self._turns = asyncio.Semaphore(THREADS)
+        self.waiting = 0
         self._nobody = f"$2b${cost:02}${'.' * 53}"  # no password has this hash
 
     async def hash(self, password: str) -> str:
@@ -72,13 +76,26 @@ class Hasher:
         self._threads.shutdown()
 
     async def _run(self, work: Callable[[], T]) -> T:
-        if self._waiting >= WAITING_MAX:
-            raise Unavailable("Too many people log in right now. Try again in a moment.")
-        self._waiting += 1
+        late = patience.answer_by(HASH_S)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            await self._turn()
+            hashing = asyncio.get_running_loop().run_in_executor(self._threads, work)
+            # A hash cannot be stopped: the thread is free when it is done, whoever waits for it.
+            hashing.add_done_callback(lambda _: self._turns.release())
+            async with asyncio.timeout_at(late):
+                return await asyncio.shield(hashing)
+        except TimeoutError as error:
+            raise Unavailable(CROWDED) from error
+
+    async def _turn(self) -> None:
+        if self.waiting >= WAITING_MAX:
+            raise Unavailable(CROWDED)
+        self.waiting += 1
+        try:
+            async with asyncio.timeout_at(patience.turn_by(HASH_S)):
+                await self._turns.acquire()
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
 
 def _yield_to_others() -> None:

@@ -16,7 +16,7 @@ FUNCTION_LINES_MAX = 50
 
 # The parts, lowest first: each may import what stands above it here, and of its own line only
 # what `SIBLINGS` names. A new module is added to one of these.
-BASE = {"settings", "errors", "metrics"}
+BASE = {"settings", "errors", "metrics", "patience"}
 TOOLS = {
     "db", "hosts", "lanes", "scripts", "sentinel", "locks", "rates", "sections", "halls", "orders",
     "passwords", "tokens", "texts", "mail", "delivery",

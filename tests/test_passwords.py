@@ -9,8 +9,10 @@ import bcrypt
 import httpx
 import pytest
 
+from seatsvc import passwords
+from seatsvc.errors import Unavailable
 from seatsvc.outbox import Outbox
-from seatsvc.passwords import WAITING_MAX, Hasher, common
+from seatsvc.passwords import Hasher, common
 from seatsvc.settings import Settings
 from tests.conftest import PASSWORD, Person, Service, problem_of, serve
 
@@ -155,14 +157,44 @@ async def test_hashes_grow_with_the_cost(service: Service, test_settings: Settin
     assert costs == [6, 6]
 
 
-async def test_too_many_logins_at_once() -> None:
-    """Those that cannot be served in reasonable time are told so at once."""
-    hasher = Hasher(cost=6)
-    work = [hasher.matches("x", None) for _ in range(WAITING_MAX + 5)]
+async def test_too_many_logins_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that cannot be served in reasonable time are told so; then all is as before."""
+    monkeypatch.setattr(passwords, "HASH_S", 0.3)
+    hasher = Hasher(cost=8)
+    work = [hasher.matches("x", None) for _ in range(500)]
     done = await asyncio.gather(*work, return_exceptions=True)
-    hasher.close()
     kinds = Counter("no" if each is False else type(each).__name__ for each in done)
-    assert kinds == {"no": WAITING_MAX, "Unavailable": 5}
+    monkeypatch.setattr(passwords, "HASH_S", 10)
+    assert await hasher.matches("x", None) is False
+    hasher.close()
+    assert set(kinds) == {"no", "Unavailable"}
+
+
+async def test_a_hash_that_nobody_waits_for_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps its thread until it is done, and no longer."""
+    hasher = Hasher(cost=10)
+    monkeypatch.setattr(passwords, "HASH_S", 0.01)
+    for _ in range(2 * passwords.THREADS):
+        with pytest.raises(Unavailable):
+            await hasher.matches("x", None)
+    monkeypatch.setattr(passwords, "HASH_S", 10)
+    assert await asyncio.gather(*(hasher.matches("x", None) for _ in range(4))) == [False] * 4
+    hasher.close()
+
+
+async def test_a_login_that_finds_no_time_to_grow_its_hash(
+    test_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is a login all the same."""
+
+    async def crowded(*_: object) -> str:
+        raise Unavailable
+
+    async with serve(test_settings) as service:
+        alice = await service.sign_up("alice")
+    async with serve(test_settings.model_copy(update={"bcrypt_cost": 5})) as service:
+        monkeypatch.setattr(Hasher, "hash", crowded)
+        assert (await login(service, alice)).status_code == 200
 
 
 async def test_reset(shared: Service, ann: Person) -> None:

@@ -6,7 +6,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from seatsvc import metrics
+from seatsvc import metrics, patience
 from seatsvc.api.headers import PAGES, page_sender, protected
 from seatsvc.api.rates import SPENT, quotas
 from seatsvc.rates import Spent
@@ -35,6 +35,7 @@ class Edge:
         started_at, status = time.perf_counter(), 500
         own_id, found = _identify(scope["headers"])
         request_id.set(own_id)
+        patience.begin()
         trace.set(found)  # None, too: a connection's next request may begin in this one's context
         stopping = scope.get("state", {}).get("draining")
         spent: list[Spent] = []

@@ -73,6 +73,7 @@ async def sample(parts: State) -> None:
         "bookings": parts["bookings"].waiting,
         "holds": parts["holds"].waiting,
         "redis": parts["redis"].waiting,
+        "passwords": parts["accounts"].waiting,
     }
     for lane, count in waiting.items():
         metrics.LANE_WAITING.labels(lane).set(count)

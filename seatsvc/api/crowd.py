@@ -1,0 +1,68 @@
+"""Refuses requests when more come than can be answered in time.
+
+One that waits costs something each time it gets on, so that too many keep all of them from their
+end. A refusal costs little.
+"""
+
+import asyncio
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from seatsvc.api.problems import problem
+from seatsvc.errors import Unavailable
+
+# Requests without an answer. Below the first number nobody is refused here; from there to the
+# second nobody while answers come in time, so that all of 500 who want the same seat are heard.
+FEW, MANY = 50, 600
+LATE_S = 1.0
+CALM_S = 0.5  # so long after the last late answer they are in time again
+PAUSE_S = 1.0  # until a refusal, lest those who ask again at once take all that there is
+PROBES = {"/livez", "/readyz", "/health", "/metrics"}
+HASHING = "/auth/"  # takes its time, in a queue of its own
+
+
+class Crowd:
+    """Counts who waits for an answer to begin: one that goes on for long, as a stream, is one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._unanswered = 0
+        self._late_at = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        clock = asyncio.get_running_loop().time
+        asked_at, waits = clock(), True
+
+        async def send_counted(message: Message) -> None:
+            nonlocal waits
+            if waits:
+                waits = False
+                self._answered(scope["path"], asked_at, clock())
+                if message.get("status") == Unavailable.status and self._unanswered >= FEW / 2:
+                    await asyncio.sleep(asked_at + PAUSE_S - clock())
+            await send(message)
+
+        refused = self._is_full(asked_at) and scope["path"] not in PROBES
+        self._unanswered += 1
+        try:
+            await (_refuse if refused else self._app)(scope, receive, send_counted)
+        finally:
+            self._unanswered -= waits
+
+    def _is_full(self, now: float) -> bool:
+        in_time = now - self._late_at > CALM_S
+        return self._unanswered >= (MANY if in_time else FEW)
+
+    def _answered(self, path: str, asked_at: float, now: float) -> None:
+        self._unanswered -= 1
+        if now - asked_at > LATE_S and not path.startswith(HASHING):
+            self._late_at = now
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    error = Unavailable("Too many requests at once. Try again in a moment.")
+    await problem(error)(scope, receive, send)
