@@ -49,7 +49,8 @@ def valid_password(password: str) -> str:
 class Hasher:
     """bcrypt in two threads that yield to everything else on this machine.
 
-    Each raises Unavailable when no thread is free in time, or none gets enough of the processor.
+    Each raises Unavailable when no thread is free in time, or when a hash takes too long and others
+    wait for its thread.
     """
 
     def __init__(self, cost: int) -> None:
@@ -82,10 +83,13 @@ class Hasher:
             hashing = asyncio.get_running_loop().run_in_executor(self._threads, work)
             # A hash cannot be stopped: the thread is free when it is done, whoever waits for it.
             hashing.add_done_callback(lambda _: self._turns.release())
-            async with asyncio.timeout_at(late):
-                return await asyncio.shield(hashing)
         except TimeoutError as error:
             raise Unavailable(CROWDED) from error
+        left_s = late - asyncio.get_running_loop().time()
+        done, _ = await asyncio.wait({hashing}, timeout=left_s)
+        if not done and self.waiting:
+            raise Unavailable(CROWDED)
+        return await asyncio.shield(hashing)
 
     async def _turn(self) -> None:
         if self.waiting >= WAITING_MAX:
