@@ -56,6 +56,11 @@ class Seats:
         self._looks: dict[int, Lane[Hall, Snapshot]] = {}
         self._load = Lane(self._load_each)
 
+    @property
+    def waiting(self) -> int:
+        """How many readers wait for a look."""
+        return sum(map(len, self._looks.values()))
+
     async def free(self, event_id: int, section: str | None, after: int, limit: int) -> Page:
         """A page of free seats, as of no earlier than this call.
 

@@ -105,7 +105,7 @@ async def test_what_goes_up_and_down(shared: Service) -> None:
 
     await until(noted)
     samples = await read(shared.client)
-    for lane in ("sessions", "bookings", "holds", "redis", "passwords"):
+    for lane in ("sessions", "bookings", "holds", "looks", "redis", "passwords"):
         assert ("seatsvc_lane_waiting", (("lane", lane),)) in samples
     assert value(samples, "breaker_open") == 0
 

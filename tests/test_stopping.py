@@ -79,11 +79,12 @@ async def busy(answers: list[int]) -> bool:
 async def turned_away(url: str) -> bool:
     """Not ready any more, though still serving; connections end with their answers."""
     async with httpx.AsyncClient(base_url=url) as other:
-        ready = await other.get("/readyz")
+        # At once, since a connection of its own for the second could come after the end.
+        ready, alive = await asyncio.gather(other.get("/readyz"), other.get("/livez"))
+        assert alive.status_code == 200
         if ready.status_code == 200:
             return False
         assert (ready.status_code, ready.headers["connection"]) == (503, "close")
-        assert (await other.get("/livez")).status_code == 200
         return True
 
 

@@ -72,6 +72,7 @@ async def sample(parts: State) -> None:
         "sessions": parts["sessions"].waiting,
         "bookings": parts["bookings"].waiting,
         "holds": parts["holds"].waiting,
+        "looks": parts["seats"].waiting,
         "redis": parts["redis"].waiting,
         "passwords": parts["accounts"].waiting,
     }
