@@ -120,7 +120,7 @@ async def login_storm(url: str) -> AsyncIterator[list[Answer]]:
                 client.cancel()
             await asyncio.gather(*clients, return_exceptions=True)
     statuses = {answer.status for answer in answers}
-    checks.require(statuses == {200}, f"logins were answered {statuses}")
+    checks.require({200} <= statuses <= {200, 503}, f"logins were answered {statuses}")
 
 
 def _requests(wanted: Sequence[Wanted]) -> list[bytes]:

@@ -41,8 +41,10 @@ class Crowd:
             nonlocal waits
             if waits:
                 waits = False
-                self._answered(scope["path"], asked_at, clock())
-                if message.get("status") == Unavailable.status and self._unanswered >= FEW / 2:
+                hashes = scope["path"].startswith(HASHING)
+                self._answered(clock() - asked_at > LATE_S and not hashes, clock())
+                crowded = hashes or self._unanswered >= FEW / 2
+                if crowded and message.get("status") == Unavailable.status:
                     await asyncio.sleep(asked_at + PAUSE_S - clock())
             await send(message)
 
@@ -57,9 +59,9 @@ class Crowd:
         in_time = now - self._late_at > CALM_S
         return self._unanswered >= (MANY if in_time else FEW)
 
-    def _answered(self, path: str, asked_at: float, now: float) -> None:
+    def _answered(self, late: bool, now: float) -> None:
         self._unanswered -= 1
-        if now - asked_at > LATE_S and not path.startswith(HASHING):
+        if late:
             self._late_at = now
 
 
