@@ -18,7 +18,7 @@ from tests.conftest import PASSWORD, Person, Service
 from tests.connection import Answer, Wire
 from tests.test_races_workers import client_of, worker
 
-CLIENTS, BUYERS, SEATS, POOL = 1000, 50, 5000, 20
+CLIENTS, BUYERS, SEATS, POOL = 1000, 500, 5000, 20
 BURST_S, HANG_S, REST_S = 8.0, 20.0, 2.0
 FINE = {200, 201, 401, 409}  # 401 is what strangers are told
 HASHING = ("login", "stranger", "register")

@@ -14,7 +14,7 @@ from seatsvc.errors import Unavailable
 # Requests without an answer. Below the first number nobody is refused here; from there to the
 # second nobody while answers come in time, so that all of 500 who want the same seat are heard.
 FEW, MANY = 50, 600
-LATE_S = 1.0
+LATE_S = 0.5
 CALM_S = 0.5  # so long after the last late answer they are in time again
 PAUSE_S = 1.0  # until a refusal, lest those who ask again at once take all that there is
 PROBES = {"/livez", "/readyz", "/health", "/metrics"}
