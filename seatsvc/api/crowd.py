@@ -41,11 +41,13 @@ class Crowd:
             nonlocal waits
             if waits:
                 waits = False
-                hashes = scope["path"].startswith(HASHING)
-                self._answered(clock() - asked_at > LATE_S and not hashes, clock())
+                self._unanswered -= 1
+                waited_s, hashes = clock() - asked_at, scope["path"].startswith(HASHING)
+                if waited_s > LATE_S and not hashes:
+                    self._late_at = clock()
                 crowded = hashes or self._unanswered >= FEW / 2
-                if crowded and message.get("status") == Unavailable.status:
-                    await asyncio.sleep(asked_at + PAUSE_S - clock())
+                if message.get("status") == Unavailable.status and crowded:
+                    await asyncio.sleep(PAUSE_S - waited_s)
             await send(message)
 
         refused = self._is_full(asked_at) and scope["path"] not in PROBES
@@ -58,11 +60,6 @@ class Crowd:
     def _is_full(self, now: float) -> bool:
         in_time = now - self._late_at > CALM_S
         return self._unanswered >= (MANY if in_time else FEW)
-
-    def _answered(self, late: bool, now: float) -> None:
-        self._unanswered -= 1
-        if late:
-            self._late_at = now
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
