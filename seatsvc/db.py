@@ -5,7 +5,7 @@ import hashlib
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from seatsvc.settings import Settings, SettingsError
 
 ACQUIRE_TIMEOUT_S = 1.0
 CONNECT_TIMEOUT_S = 2.0
+RELEASE_TIMEOUT_S = 0.05
 COMMAND_TIMEOUT_S = 1.8
 STATEMENT_TIMEOUT_MS = 1500
 LOCK_TIMEOUT_MS = 500
@@ -36,6 +37,7 @@ Connection = PoolConnectionProxy | asyncpg.Connection
 
 log = logging.getLogger(__name__)
 
+REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 # Errors after which PostgreSQL may answer again soon, with nothing left half done.
 PASSING = (
     asyncpg.InterfaceError,
@@ -45,8 +47,7 @@ PASSING = (
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
     asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
+    *REFUSED,
     OSError,
     TimeoutError,
 )
@@ -99,7 +100,8 @@ class Database:
             try:
                 yield connection
             finally:
-                await self._pool.release(connection)
+                with suppress(TimeoutError):  # then it was broken off
+                    await self._pool.release(connection, timeout=RELEASE_TIMEOUT_S)
         finally:
             self._turns.release()
 
@@ -108,7 +110,11 @@ class Database:
         """One transaction at READ COMMITTED."""
         with unavailable_when_down():
             async with self.connection() as connection, connection.transaction():
-                yield connection
+                try:
+                    yield connection
+                except (TimeoutError, asyncio.CancelledError):
+                    connection.terminate()  # or its rollback would be waited for, too
+                    raise
 
     @asynccontextmanager
     async def long_transaction(self) -> AsyncIterator[Connection]:
@@ -197,10 +203,7 @@ async def _await_answer(pool: asyncpg.Pool) -> None:
         try:
             async with pool.acquire(timeout=CONNECT_TIMEOUT_S):
                 return
-        except (
-            asyncpg.InvalidAuthorizationSpecificationError,
-            asyncpg.InvalidCatalogNameError,
-        ) as error:
+        except REFUSED as error:
             raise SettingsError(f"DATABASE_URL is refused: {error}") from error
         except PASSING as error:
             if asyncio.get_running_loop().time() > deadline:
@@ -222,10 +225,9 @@ def _session(settings: Settings) -> dict[str, str]:
 
 
 async def _close(pool: asyncpg.Pool) -> None:
-    try:
+    with suppress(TimeoutError):
         await asyncio.wait_for(pool.close(), COMMAND_TIMEOUT_S)
-    except TimeoutError:
-        pool.terminate()
+    pool.terminate()
 
 
 @dataclass(frozen=True)
@@ -246,8 +248,7 @@ def migrations() -> tuple[Migration, ...]:
 def _read_migration(file: Path) -> Migration:
     text = file.read_text()
     up = text.partition("-- migrate:up")[2].partition("-- migrate:down")[0]
-    version = file.name.partition("_")[0]
-    return Migration(version, up, hashlib.sha256(text.encode()).hexdigest())
+    return Migration(file.name.partition("_")[0], up, hashlib.sha256(text.encode()).hexdigest())
 
 
 async def pending(db: Database) -> list[Migration]:

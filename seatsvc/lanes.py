@@ -6,14 +6,20 @@ idle lane starts at once, and while its calls run, the next batch gathers.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from seatsvc.errors import Unavailable
 
+# With what a batch may then take, the answer comes within three seconds.
+PATIENCE_S = 0.7
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# What waits, who waits for it, and until when.
+_Waiting = tuple[Item, asyncio.Future[Result], float]
 
 
 class Lane(Generic[Item, Result]):
@@ -21,7 +27,8 @@ class Lane(Generic[Item, Result]):
 
     A result that is an exception is raised for its own item only; if `run` itself raises, all
     items of that batch fail with it. Whoever is cancelled while waiting cancels nobody else.
-    Items for which `apart` names something in common never share a batch.
+    Items for which `apart` names something in common never share a batch. Whoever waits for
+    `patience_s` is told to come again; it was never sent.
     """
 
     def __init__(
@@ -31,31 +38,37 @@ class Lane(Generic[Item, Result]):
         calls_max: int = 2,
         batch_max: int = 64,
         waiting_max: int = 2000,
+        patience_s: float = PATIENCE_S,
         apart: Callable[[Item], Iterable[Hashable]] = lambda _: (),
     ) -> None:
         self._run = run
         self._calls_max = calls_max
         self._batch_max = batch_max
         self._waiting_max = waiting_max
+        self._patience_s = patience_s
         self._apart = apart
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[_Waiting[Item, Result]] = deque()  # in the order of their deadlines
+        self._alarm: asyncio.TimerHandle | None = None
         self._calls = 0
         self._tasks: set[asyncio.Task[None]] = set()  # so that none is collected while it runs
 
     async def __call__(self, item: Item) -> Result:
         """Ride the next batch.
 
-        Raises Unavailable when too many wait already.
+        Raises Unavailable when too many wait already, or this one has waited for too long.
         """
         if len(self._waiting) >= self._waiting_max:
             raise Unavailable("Too many requests wait already. Try again in a moment.")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((item, future, loop.time() + self._patience_s))
         if self._calls < self._calls_max:
             self._calls += 1
             task = asyncio.create_task(self._drain())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        if self._alarm is None:
+            self._set_alarm()
         return await future
 
     def __len__(self) -> int:
@@ -66,6 +79,21 @@ class Lane(Generic[Item, Result]):
         """Let what was begun end."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _set_alarm(self) -> None:
+        """For whoever waits longest: one alarm for all, so that patience costs nothing."""
+        self._alarm = None
+        if self._waiting and self._waiting[0][2] < math.inf:
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_at(self._waiting[0][2], self._refuse_late)
+
+    def _refuse_late(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._waiting and self._waiting[0][2] <= now:
+            _, future, _ = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(Unavailable("This takes too long. Try again in a moment."))
+        self._set_alarm()
+
     async def _drain(self) -> None:
         try:
             while self._waiting:
@@ -74,9 +102,9 @@ class Lane(Generic[Item, Result]):
             # In the same breath as the last look: a task that is as good as done starts no batch.
             self._calls -= 1
 
-    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
-        later: list[tuple[Item, asyncio.Future[Result]]] = []
+    def _next_batch(self) -> list[_Waiting[Item, Result]]:
+        batch: list[_Waiting[Item, Result]] = []
+        later: list[_Waiting[Item, Result]] = []
         named: set[Hashable] = set()
         while self._waiting and len(batch) < self._batch_max:
             waiting = self._waiting.popleft()
@@ -89,19 +117,19 @@ class Lane(Generic[Item, Result]):
         self._waiting.extendleft(reversed(later))
         return batch
 
-    async def _call(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _call(self, batch: list[_Waiting[Item, Result]]) -> None:
         results: Sequence[Result | Exception]
         try:
-            results = await self._run([item for item, _ in batch])
+            results = await self._run([item for item, _, _ in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results for {len(batch)} items")
         except asyncio.CancelledError:
-            for _, future in batch:
+            for _, future, _ in batch:
                 future.cancel()
             raise
         except Exception as error:
             results = [error] * len(batch)
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, future, _), result in zip(batch, results, strict=True):
             if future.done():
                 continue
             if isinstance(result, Exception):

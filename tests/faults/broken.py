@@ -51,7 +51,9 @@ def forgotten_locks(patches: pytest.MonkeyPatch) -> None:
 def no_settling(patches: pytest.MonkeyPatch) -> None:
     """When a commit's reply is lost, nobody asks what became of it."""
 
-    async def give_up(_: Checkout[Any], _batch: int, orders: Sequence[Order]) -> list[Exception]:
+    async def give_up(
+        _: Checkout[Any], _batch: int, orders: Sequence[Order], _until: float
+    ) -> list[Exception]:
         return [Unavailable(retry_after_s=1) for _ in orders]
 
     patches.setattr(Checkout, "_settle", give_up)
