@@ -110,11 +110,7 @@ class Database:
         """One transaction at READ COMMITTED."""
         with unavailable_when_down():
             async with self.connection() as connection, connection.transaction():
-                try:
-                    yield connection
-                except (TimeoutError, asyncio.CancelledError):
-                    connection.terminate()  # or its rollback would be waited for, too
-                    raise
+                yield connection
 
     @asynccontextmanager
     async def long_transaction(self) -> AsyncIterator[Connection]:

@@ -65,7 +65,7 @@ async def cancelled_transaction(database: db.Database) -> None:
 async def test_late_connection_is_broken_off(
     test_settings: Settings, late: Callable[[db.Database], Awaitable[None]]
 ) -> None:
-    """Neither the cancellation of its query is waited for, nor the rollback."""
+    """Nobody waits for the cancellation of its query."""
     async with muffled(test_settings) as (way, settings), db.connect(settings) as database:
         way.rule = silent_from(LOST.encode())
         async with asyncio.timeout(BOUND_S):

@@ -157,9 +157,10 @@ class Stage:
         return self.healed[-1]
 
     async def wipe_redis(self) -> None:
-        """It forgets everything."""
+        """It forgets everything, its scripts too."""
         async with redis.asyncio.Redis.from_url(self.machines.servers.redis_url) as cache:
             await cache.flushall()
+            await cache.script_flush()
 
     async def end(self, fault: str) -> None:
         """Every client knows, and five idle seconds have passed: nothing was broken."""
