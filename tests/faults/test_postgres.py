@@ -83,9 +83,9 @@ async def pings(stage: Stage, path: str, seconds: float) -> list[float]:
     return waits
 
 
-async def stopped(stage: Stage, fault: str, away_s: float) -> None:
+async def stopped(stage: Stage, fault: str, away_s: float, after_s: float = AFTER_S) -> None:
     """It takes connections and never answers, under load. The workers watch their event loops."""
-    running = stage.workload.start(CALM_S + away_s + AFTER_S)
+    running = stage.workload.start(CALM_S + away_s + after_s)
     await asyncio.sleep(CALM_S)
     began_at, machine = time(), watched.idle(away_s)
     with stage.machines.stopped(stage.machines.postgres):

@@ -28,11 +28,11 @@ from tests.faults.workload import Sample
 pytestmark = pytest.mark.faults
 
 CALM_S = 4.0
-AFTER_S = 12.0
+AFTER_S = 11.0
 WIPES = 20
 TRICKLE_S = 30.0 if FULL else 6.0
 LOSSES = 200
-LOSS_PAUSE_S = 0.2  # so that the breaker never sees three in a row
+LOSS_PAUSE_S = 0.15  # so that the breaker never sees three in a row
 
 
 @asynccontextmanager
@@ -71,7 +71,7 @@ def compare_all(samples: list[Sample], fault: str, began_at: float, healed_at: f
 
 
 async def test_killed(staged: Setting) -> None:
-    away_s = 60.0 if FULL else 30.0
+    away_s = 60.0 if FULL else 20.0
     async with staged() as stage, under_load(stage, f"Redis killed for {away_s:g} s", away_s):
         stage.machines.kill_redis()
         await asyncio.sleep(away_s)
@@ -80,7 +80,7 @@ async def test_killed(staged: Setting) -> None:
 
 async def test_stopped(staged: Setting) -> None:
     """What was queued for it, it does when it goes on."""
-    away_s = 30.0 if FULL else 15.0
+    away_s = 30.0 if FULL else 10.0
     fault = f"Redis stopped for {away_s:g} s"
     async with staged() as stage, under_load(stage, fault, away_s):
         stopped_at = time()

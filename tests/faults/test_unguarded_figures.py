@@ -7,10 +7,12 @@ from time import time
 
 import pytest
 
+from tests.faults.caller import CHANCE
 from tests.faults.conftest import Setting, Stage
 from tests.faults.figures import Figure, aside, missed
-from tests.faults.test_clients import hang_up
-from tests.faults.test_postgres import stopped
+from tests.faults.proxy import Losing, Verdict, let_pass
+from tests.faults.test_clients import HANG_UP_S
+from tests.faults.test_postgres import ORDER, stopped
 from tests.faults.test_redis import compare_all, redis_of
 from tests.faults.test_unguarded import CALM_S, LONG_TTL_MS, broken_invariants
 from tests.faults.test_workers import told_to_end
@@ -18,8 +20,8 @@ from tests.faults.test_workers import told_to_end
 pytestmark = pytest.mark.faults
 
 FAULT_S = 4.0
-AFTER_S = 6.0
-CLIENTS = 400
+AFTER_S = 5.0
+CLIENTS = 100
 STOPS = 2
 
 
@@ -88,7 +90,7 @@ async def test_postgres_stopped_without_deadlines(staged: Setting) -> None:
     """Everybody waits for it, for as long as clients do."""
     async with staged(pair=True, module=broken_by("no_deadlines")) as stage:
         with aside() as figures:
-            await stopped(stage, "", FAULT_S)
+            await stopped(stage, "", FAULT_S, CALM_S)
         assert "slowest 503 to a booking" in missed(figures)
 
 
@@ -96,7 +98,7 @@ async def test_loop_that_is_blocked(staged: Setting) -> None:
     """One call that does not let others run is noticed."""
     async with staged(pair=True, module=broken_by("blocks")) as stage:
         with aside() as figures:
-            await stopped(stage, "", FAULT_S)
+            await stopped(stage, "", FAULT_S, CALM_S)
         assert "an event loop late by" in missed(figures)
 
 
@@ -109,11 +111,22 @@ async def test_told_to_end_without_a_drain(staged: Setting) -> None:
         assert "accepted calls without an answer" in missed(figures)
 
 
+async def leave(stage: Stage) -> None:
+    """Ask for something, give up at a random moment, and never come back."""
+    asking = asyncio.create_task(stage.caller.call(stage.workload.wish()))
+    await asyncio.wait({asking}, timeout=HANG_UP_S * CHANCE.random())
+    asking.cancel()
+    await asyncio.wait({asking})
+
+
 @pytest.mark.parametrize(("guard", "broken"), [("no_shield", {11}), ("cancels", set())])
 async def test_hang_up_without_the_shield(staged: Setting, guard: str, broken: set[int]) -> None:
     """Orders stop half-way, and leave their locks behind; with the shield, nothing happens."""
     async with staged(pair=True, module=broken_by(guard), lock_ttl_ms=LONG_TTL_MS) as stage:
         for way in stage.postgres:
-            way.delay_s = 0.02
-        await asyncio.gather(*(hang_up(stage) for _ in range(CLIENTS)))
+            way.rule = Losing(ORDER, CLIENTS, 0, Verdict.SWALLOW)  # so that orders take long
+        await asyncio.gather(*(leave(stage) for _ in range(CLIENTS)))
+        for way in stage.postgres:
+            way.rule = let_pass
+        await asyncio.sleep(AFTER_S)
         assert await broken_invariants(stage) & {1, 4, 8, 11} == broken

@@ -20,8 +20,8 @@ from tests.faults.proxy import Link, Proxy, Rule, Verdict, let_pass, proxied
 
 pytestmark = pytest.mark.faults
 
-KILLS = 50 if FULL else 25
-SLEEPS = 100 if FULL else 15
+KILLS = 50 if FULL else 20
+SLEEPS = 100 if FULL else 12
 STOPS = 20 if FULL else 8
 SETTLED_S = 6.0
 SHORT_TTL_MS = 1000
