@@ -56,7 +56,6 @@ _OUTCOME_OPEN = (
 )
 _PICKED_IN_VAIN = (Busy, SeatTaken, SeatHeld, SeatBlocked)
 
-
 S = TypeVar("S", bound=Sale)
 T = TypeVar("T")
 Outcomes = Sequence[Done[S] | Exception]
@@ -252,18 +251,19 @@ class Checkout(Generic[S]):
         ids = [order.id for order in orders]
         with db.unavailable_when_down():
             async with asyncio.timeout_at(until):
-                while True:
-                    with suppress(Unavailable):
-                        rows = await self._committed(batch, ids)
-                        break
-                    await asyncio.sleep(SETTLE_POLL_S)
+                rows = await self._committed(batch, ids, until)
         committed = {row["id"]: Done(self._from_row(row)) for row in rows}
         return [committed.get(each, Unavailable()) for each in ids]
 
-    async def _committed(self, batch: int, ids: list[UUID]) -> list[asyncpg.Record]:
-        async with self._db.transaction() as connection:
-            await connection.fetchval(SQL["get_settled"], batch)
-            return await connection.fetch(self._committed_query, ids)
+    async def _committed(self, batch: int, ids: list[UUID], until: float) -> list[asyncpg.Record]:
+        loop = asyncio.get_running_loop()
+        while loop.time() < until:  # in the midst of a transaction a time-out comes as Unavailable
+            with suppress(Unavailable):
+                async with self._db.transaction() as connection:
+                    await connection.fetchval(SQL["get_settled"], batch)
+                    return await connection.fetch(self._committed_query, ids)
+            await asyncio.sleep(SETTLE_POLL_S)
+        raise TimeoutError
 
     def _result(self, row: asyncpg.Record) -> Done[S] | Exception:
         if row["refusal"] is None:

@@ -13,6 +13,8 @@ from tests.conftest import problem_of, serve
 from tests.faults.proxy import Link, Proxy, Rule, Verdict, let_pass, proxied
 
 LONG_S = 60.0
+ORDER = b'"request_hash"'  # only an order's parameters hold it
+ASKED = b"pg_advisory_xact_lock"
 LOST = "select 'lost'"
 BOUND_S = 20.0  # far more than needed, and less than any of the waits that must not be
 
@@ -76,14 +78,22 @@ async def test_late_connection_is_broken_off(
         assert await database.only(db.queries("db")["ping"]) == 1
 
 
+def silent_when_asked(link: Link, _chunk: bytes, is_reply: bool) -> Verdict:
+    """A rule: an order's connection breaks, and nobody hears what became of the order."""
+    if is_reply and ORDER in link.request:
+        return Verdict.RESET
+    return Verdict.SWALLOW if is_reply and ASKED in link.request else Verdict.PASS
+
+
+@pytest.mark.parametrize("rule", [silent_from(ORDER), silent_when_asked], ids=["all", "asked"])
 async def test_order_has_a_last_word(
-    test_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    test_settings: Settings, monkeypatch: pytest.MonkeyPatch, rule: Rule
 ) -> None:
     """The commit's reply is lost, and nobody can be asked: 503 in time, and the key settles it."""
-    monkeypatch.setattr(checkout, "DECIDE_S", 0.3)
+    monkeypatch.setattr(checkout, "DECIDE_S", 0.5)
     async with muffled(test_settings) as (way, settings), serve(settings) as service:
         alice = await service.sign_up("alice")
-        way.rule = silent_from(b'"request_hash"')
+        way.rule = rule
         async with asyncio.timeout(BOUND_S):
             answer = await alice.book(1, key="one")
         problem_of(answer, 503, "unavailable")
