@@ -27,8 +27,8 @@ class Lane(Generic[Item, Result]):
 
     A result that is an exception is raised for its own item only; if `run` itself raises, all
     items of that batch fail with it. Whoever is cancelled while waiting cancels nobody else.
-    Items for which `apart` names something in common never share a batch. Whoever waits for
-    `patience_s` is told to come again; it was never sent.
+    Items for which `apart` names something in common never share a batch. When no call
+    has ended in that time, whoever waits for `patience_s` is told to come again; it was never sent.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Lane(Generic[Item, Result]):
         self._apart = apart
         self._waiting: deque[_Waiting[Item, Result]] = deque()  # in the order of their deadlines
         self._alarm: asyncio.TimerHandle | None = None
+        self._patient_until = 0.0  # so long as calls end in time, it is only a long queue
         self._calls = 0
         self._tasks: set[asyncio.Task[None]] = set()  # so that none is collected while it runs
 
@@ -82,13 +83,13 @@ class Lane(Generic[Item, Result]):
     def _set_alarm(self) -> None:
         """For whoever waits longest: one alarm for all, so that patience costs nothing."""
         self._alarm = None
-        if self._waiting and self._waiting[0][2] < math.inf:
-            loop = asyncio.get_running_loop()
-            self._alarm = loop.call_at(self._waiting[0][2], self._refuse_late)
+        if self._waiting and self._patience_s < math.inf:
+            due_at = max(self._waiting[0][2], self._patient_until)
+            self._alarm = asyncio.get_running_loop().call_at(due_at, self._refuse_late)
 
     def _refuse_late(self) -> None:
         now = asyncio.get_running_loop().time()
-        while self._waiting and self._waiting[0][2] <= now:
+        while self._waiting and max(self._waiting[0][2], self._patient_until) <= now:
             _, future, _ = self._waiting.popleft()
             if not future.done():
                 future.set_exception(Unavailable("This takes too long. Try again in a moment."))
@@ -119,6 +120,8 @@ class Lane(Generic[Item, Result]):
 
     async def _call(self, batch: list[_Waiting[Item, Result]]) -> None:
         results: Sequence[Result | Exception]
+        loop = asyncio.get_running_loop()
+        late_at = loop.time() + self._patience_s
         try:
             results = await self._run([item for item, _, _ in batch])
             if len(results) != len(batch):
@@ -129,6 +132,8 @@ class Lane(Generic[Item, Result]):
             raise
         except Exception as error:
             results = [error] * len(batch)
+        if loop.time() < late_at:
+            self._patient_until = loop.time() + self._patience_s
         for (_, future, _), result in zip(batch, results, strict=True):
             if future.done():
                 continue

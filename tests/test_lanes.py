@@ -171,6 +171,18 @@ async def test_patience_is_each_ones_own() -> None:
     assert len(calls.batches) == 1
 
 
+async def test_long_queue_that_moves() -> None:
+    """Nobody is refused while calls end in time, however long that takes for all of them."""
+    calls = Calls()
+
+    async def run(items: list[int]) -> Sequence[int | Exception]:
+        await asyncio.sleep(0.02)
+        return await calls.run(items)
+
+    lane = Lane(run, calls_max=1, batch_max=1, patience_s=0.3)
+    assert await asyncio.gather(*map(lane, range(20, 50))) == [n * 2 for n in range(20, 50)]
+
+
 async def free(calls: Calls) -> None:
     """Let the call end after everybody's patience has."""
     await asyncio.sleep(0.5)
