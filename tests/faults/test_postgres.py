@@ -96,8 +96,8 @@ async def stopped(stage: Stage, fault: str, away_s: float, after_s: float = AFTE
     samples = between(stage.workload.samples, began_at, healed_at, *KINDS)
     note(fault, "answers meanwhile", answers_in_time(samples))
     for what, kinds in (("read", ("read",)), ("booking", WRITES)):
-        refused = [each.waited_s for each in samples if failed(each) and each.kind in kinds]
-        compare(fault, f"slowest 503 to a {what}", max(refused, default=0), 3, "s")
+        waits_s = [each.waited_s for each in samples if each.kind in kinds]
+        compare(fault, f"slowest answer to a {what}, nearly all 503", max(waits_s), 3, "s")
     late = [watched.latest_ms(each.log, began_at, healed_at) for each in stage.workers]
     compare(fault, "an event loop late by", max(late), 100, "ms")
     output, _ = await asyncio.to_thread(machine.communicate)
