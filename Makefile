@@ -36,7 +36,7 @@ test-slow: .venv/.has-test ## run the slow tests only
 test-browser: .venv/.has-test ## try the page in a real browser (needs chromium)
 	@.venv/bin/pytest -m browser $(ARGS)
 
-test-faults: .venv/.has-test ## break real servers under load, in some 10 minutes; FAULTS=full for more
+test-faults: .venv/.has-test ## break real servers under load, in some 15 minutes; FAULTS=full FIGURES=table.md
 	@.venv/bin/pytest -m faults tests/faults $(ARGS)
 
 test-all: .venv/.has-test ## run all tests

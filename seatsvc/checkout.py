@@ -11,9 +11,11 @@ import asyncio
 import json
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
 
 import asyncpg
 
@@ -38,7 +40,8 @@ from seatsvc.locks import SeatLocks
 from seatsvc.orders import Buyer, Choice, Done, Order, Sale
 from seatsvc.seats import Seats
 
-SETTLE_PATIENCE_S = 1.5
+# A batch has its last word by then; with the wait in the lane, that is within three seconds.
+DECIDE_S = 2.1
 SETTLE_POLL_S = 0.05
 PICKS_MAX = 20
 PICK_PAUSE_S = 0.01
@@ -46,9 +49,9 @@ SQL = db.queries("checkout")
 
 _PICKED_IN_VAIN = (Busy, SeatTaken, SeatHeld, SeatBlocked)
 
-
 S = TypeVar("S", bound=Sale)
 T = TypeVar("T")
+Outcomes = Sequence[Done[S] | Exception]
 
 
 class _Crowded(Exception):
@@ -200,32 +203,34 @@ class Checkout(Generic[S]):
         results = iter(zip(taken, told, strict=True))
         return [(refusal, True) if refusal else next(results) for refusal in refusals]
 
-    async def _take_first(self, orders: Sequence[Order]) -> Sequence[Done[S] | Exception]:
+    async def _take_first(self, orders: Sequence[Order]) -> Outcomes[S]:
         """All but those that meet an earlier one at a seat: only without Redis are there any."""
         refusals = _met(orders)
         first = [order for order, met in zip(orders, refusals, strict=True) if met is None]
-        results = iter(await self._take_safely(first) if first else ())
+        until = asyncio.get_running_loop().time() + DECIDE_S
+        results = iter(await self._take_safely(first, until) if first else ())
         return [met or next(results) for met in refusals]
 
-    async def _take_safely(self, orders: Sequence[Order]) -> Sequence[Done[S] | Exception]:
+    async def _take_safely(self, orders: Sequence[Order], until: float) -> Outcomes[S]:
         try:
-            return await self._take_together(orders)
+            return await self._take_together(orders, until)
         except Exception as error:
             return [error] * len(orders)
 
-    async def _take_together(self, orders: Sequence[Order]) -> Sequence[Done[S] | Exception]:
+    async def _take_together(self, orders: Sequence[Order], until: float) -> Outcomes[S]:
         batch = secrets.randbits(63)
         try:
-            results = await self._take_once(batch, orders)
+            async with asyncio.timeout_at(until):
+                results = await self._take_once(batch, orders)
         except LOST:  # after any other error PostgreSQL rolled back
-            return await self._settle(batch, orders)
+            return await self._settle(batch, orders, until)
         except asyncpg.PostgresError as error:
             if len(orders) == 1:
                 return [_refused_by_database(error)]
             # Rolled back as a whole. One order's trouble must not become its neighbours'.
             results = [_Crowded()] * len(orders)
         return [
-            (await self._take_safely([order]))[0] if isinstance(result, _Crowded) else result
+            (await self._take_safely([order], until))[0] if isinstance(result, _Crowded) else result
             for order, result in zip(orders, results, strict=True)
         ]
 
@@ -235,23 +240,27 @@ class Checkout(Generic[S]):
             rows = await connection.fetch(self._take_query, batch, requests)
         return [self._result(row) for row in rows]
 
-    async def _settle(self, batch: int, orders: Sequence[Order]) -> list[Done[S] | Exception]:
-        """The connection was lost: wait until the transaction is over, then see what it did."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + SETTLE_PATIENCE_S
+    async def _settle(self, batch: int, orders: Sequence[Order], until: float) -> Outcomes[S]:
+        """The connection was lost: wait until the transaction is over, then see what it did.
+
+        Raises Unavailable when nobody says so in time.
+        """
         ids = [order.id for order in orders]
-        while True:
-            try:
-                async with self._db.transaction() as connection:
-                    await connection.fetchval(SQL["get_settled"], batch)
-                    rows = await connection.fetch(self._committed_query, ids)
-                break
-            except Unavailable:
-                if clock() > deadline:
-                    raise
-                await asyncio.sleep(SETTLE_POLL_S)
+        with db.unavailable_when_down():
+            async with asyncio.timeout_at(until):
+                rows = await self._committed(batch, ids, until)
         committed = {row["id"]: Done(self._from_row(row)) for row in rows}
         return [committed.get(each, Unavailable()) for each in ids]
+
+    async def _committed(self, batch: int, ids: list[UUID], until: float) -> list[asyncpg.Record]:
+        loop = asyncio.get_running_loop()
+        while loop.time() < until:  # in the midst of a transaction a time-out comes as Unavailable
+            with suppress(Unavailable):
+                async with self._db.transaction() as connection:
+                    await connection.fetchval(SQL["get_settled"], batch)
+                    return await connection.fetch(self._committed_query, ids)
+            await asyncio.sleep(SETTLE_POLL_S)
+        raise TimeoutError
 
     def _result(self, row: asyncpg.Record) -> Done[S] | Exception:
         if row["refusal"] is None:

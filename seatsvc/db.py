@@ -16,11 +16,12 @@ from asyncpg.pool import PoolConnectionProxy
 
 from seatsvc import patience
 from seatsvc.errors import Unavailable
-from seatsvc.hosts import LOST, PASSING, Hosts
+from seatsvc.hosts import LOST, PASSING, REFUSED, Hosts
 from seatsvc.settings import Settings, SettingsError
 
 ACQUIRE_TIMEOUT_S = 1.0
 CONNECT_TIMEOUT_S = 2.0
+RELEASE_TIMEOUT_S = 0.05
 COMMAND_TIMEOUT_S = 1.8
 STATEMENT_TIMEOUT_MS = 1500
 LOCK_TIMEOUT_MS = 500
@@ -91,7 +92,8 @@ class Database:
                     connection.terminate()  # rather than wait for who may never answer
                 raise
             finally:
-                await self._pool.release(connection)
+                with suppress(TimeoutError):  # then it was broken off
+                    await self._pool.release(connection, timeout=RELEASE_TIMEOUT_S)
         finally:
             self._turns.release()
 
@@ -188,10 +190,7 @@ async def _await_answer(pool: asyncpg.Pool) -> None:
         try:
             async with pool.acquire(timeout=CONNECT_TIMEOUT_S):
                 return
-        except (
-            asyncpg.InvalidAuthorizationSpecificationError,
-            asyncpg.InvalidCatalogNameError,
-        ) as error:
+        except REFUSED as error:
             raise SettingsError(f"DATABASE_URL is refused: {error}") from error
         except PASSING as error:
             if asyncio.get_running_loop().time() > deadline:
@@ -214,10 +213,9 @@ def _session(settings: Settings) -> dict[str, str]:
 
 
 async def _close(pool: asyncpg.Pool) -> None:
-    try:
+    with suppress(TimeoutError):
         await asyncio.wait_for(pool.close(), COMMAND_TIMEOUT_S)
-    except TimeoutError:
-        pool.terminate()
+    pool.terminate()
 
 
 @dataclass(frozen=True)
@@ -238,8 +236,7 @@ def migrations() -> tuple[Migration, ...]:
 def _read_migration(file: Path) -> Migration:
     text = file.read_text()
     up = text.partition("-- migrate:up")[2].partition("-- migrate:down")[0]
-    version = file.name.partition("_")[0]
-    return Migration(version, up, hashlib.sha256(text.encode()).hexdigest())
+    return Migration(file.name.partition("_")[0], up, hashlib.sha256(text.encode()).hexdigest())
 
 
 async def pending(db: Database) -> list[Migration]:

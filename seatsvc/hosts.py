@@ -12,6 +12,7 @@ from seatsvc.settings import WRITABLE, hosts_of
 HEAD_START_S = 0.2
 First = asyncio.Future[tuple[str, asyncpg.Connection]]
 
+REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 # Errors after which PostgreSQL may answer again soon, with nothing left half done.
 PASSING = (
     asyncpg.InterfaceError,
@@ -22,8 +23,7 @@ PASSING = (
     asyncpg.DeadlockDetectedError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.TargetServerAttributeNotMatched,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
+    *REFUSED,
     OSError,
     TimeoutError,
 )

@@ -6,17 +6,37 @@ idle lane starts at once, and while its calls run, the next batch gathers.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from contextvars import Context, copy_context
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from seatsvc import patience
 from seatsvc.errors import Unavailable
 
+# With what a batch may then take, the answer comes within three seconds.
+PATIENCE_S = 0.7
+CROWDED = "Too many requests wait already. Try again in a moment."
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-CROWDED = "Too many requests wait already. Try again in a moment."
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Item, Result]):
+    """What waits, who waits for it, in which context, and until when if nothing moves."""
+
+    item: Item
+    future: asyncio.Future[Result]
+    context: Context
+    until: float
+
+    def refuse(self) -> None:
+        """It was never sent."""
+        if not self.future.done():
+            self.future.set_exception(Unavailable(CROWDED))
 
 
 class Lane(Generic[Item, Result]):
@@ -26,7 +46,8 @@ class Lane(Generic[Item, Result]):
     items of that batch fail with it. Whoever is cancelled while waiting cancels nobody else.
     A batch runs in the context of who has been waiting longest: its logs and its trace are theirs.
     Items for which `apart` names something in common never share a batch.
-    Whoever has waited longer than a request may is refused, unless the lane is patient.
+    Refused is whoever has waited longer than a request may, and whoever waits for `patience_s` in
+    which no batch has ended; with endless patience nobody.
     """
 
     def __init__(
@@ -36,31 +57,37 @@ class Lane(Generic[Item, Result]):
         calls_max: int = 2,
         batch_max: int = 64,
         waiting_max: int = 2000,
-        patient: bool = False,
+        patience_s: float = PATIENCE_S,
         apart: Callable[[Item], Iterable[Hashable]] = lambda _: (),
     ) -> None:
         self._run = run
         self._calls_max = calls_max
         self._batch_max = batch_max
-        self._waiting_max = waiting_max
-        self._patient = patient
+        self._waiting_max = math.inf if patience_s == math.inf else waiting_max
+        self._patience_s = patience_s
         self._apart = apart
-        self._waiting: deque[tuple[Item, asyncio.Future[Result], Context]] = deque()
+        self._waiting: deque[_Waiting[Item, Result]] = deque()  # in the order of their deadlines
+        self._alarm: asyncio.TimerHandle | None = None
+        self._patient_until = 0.0  # so long as calls end in time, it is only a long queue
         self._calls = 0
         self._tasks: set[asyncio.Task[None]] = set()  # so that none is collected while it runs
 
     async def __call__(self, item: Item) -> Result:
         """Ride the next batch.
 
-        Raises Unavailable when too many wait already, or for too long.
+        Raises Unavailable when too many wait already, or this one has waited for too long.
         """
-        if len(self._waiting) >= self._waiting_max and not self._patient:
+        if len(self._waiting) >= self._waiting_max:
             raise Unavailable(CROWDED)
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future, copy_context()))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        until = loop.time() + self._patience_s
+        self._waiting.append(_Waiting(item, future, copy_context(), until))
         if self._calls < self._calls_max:
             self._calls += 1
             self._begin()
+        if self._alarm is None:
+            self._set_alarm()
         return await future
 
     def __len__(self) -> int:
@@ -72,8 +99,21 @@ class Lane(Generic[Item, Result]):
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    def _set_alarm(self) -> None:
+        """For whoever waits longest: one alarm for all, so that patience costs nothing."""
+        self._alarm = None
+        if self._waiting and self._patience_s < math.inf:
+            due_at = max(self._waiting[0].until, self._patient_until)
+            self._alarm = asyncio.get_running_loop().call_at(due_at, self._refuse_late)
+
+    def _refuse_late(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._waiting and max(self._waiting[0].until, self._patient_until) <= now:
+            self._waiting.popleft().refuse()
+        self._set_alarm()
+
     def _begin(self) -> None:
-        task = asyncio.create_task(self._drain(), context=self._waiting[0][2])
+        task = asyncio.create_task(self._drain(), context=self._waiting[0].context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -92,45 +132,44 @@ class Lane(Generic[Item, Result]):
             else:
                 self._calls -= 1
 
-    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
-        later: list[tuple[Item, asyncio.Future[Result], Context]] = []
+    def _next_batch(self) -> list[_Waiting[Item, Result]]:
+        batch: list[_Waiting[Item, Result]] = []
+        later: list[_Waiting[Item, Result]] = []
         named: set[Hashable] = set()
         while self._waiting and len(batch) < self._batch_max:
             waiting = self._waiting.popleft()
-            if patience.is_over(waiting[2]) and not self._patient:
-                _refuse(waiting[1])
+            if self._patience_s < math.inf and patience.is_over(waiting.context):
+                waiting.refuse()
                 continue
-            names = set(self._apart(waiting[0]))
+            names = set(self._apart(waiting.item))
             if named.isdisjoint(names):
-                batch.append(waiting[:2])
+                batch.append(waiting)
                 named |= names
             else:
                 later.append(waiting)
         self._waiting.extendleft(reversed(later))
         return batch
 
-    async def _call(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _call(self, batch: list[_Waiting[Item, Result]]) -> None:
         results: Sequence[Result | Exception]
+        loop = asyncio.get_running_loop()
+        late_at = loop.time() + self._patience_s
         try:
-            results = await self._run([item for item, _ in batch])
+            results = await self._run([waiting.item for waiting in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results for {len(batch)} items")
         except asyncio.CancelledError:
-            for _, future in batch:
-                future.cancel()
+            for waiting in batch:
+                waiting.future.cancel()
             raise
         except Exception as error:
             results = [error] * len(batch)
-        for (_, future), result in zip(batch, results, strict=True):
-            if future.done():
+        if loop.time() < late_at:
+            self._patient_until = loop.time() + self._patience_s
+        for waiting, result in zip(batch, results, strict=True):
+            if waiting.future.done():
                 continue
             if isinstance(result, Exception):
-                future.set_exception(result)
+                waiting.future.set_exception(result)
             else:
-                future.set_result(result)
-
-
-def _refuse(future: asyncio.Future[Any]) -> None:
-    if not future.done():
-        future.set_exception(Unavailable(CROWDED))
+                waiting.future.set_result(result)

@@ -5,6 +5,7 @@ only adds load, so a seat that someone else is at is refused at once.
 """
 
 import asyncio
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ class SeatLocks:
         self._ttl_ms = settings.lock_ttl_ms
         self._stale_s = (settings.cache_ttl_ms + FILL_TTL_MS) / 1000 + STALE_MARGIN_S
         # Never refused: whoever gets here has written already.
-        self._tell = Lane(self.tell, patient=True)
+        self._tell = Lane(self.tell, patience_s=math.inf)
 
     async def lock(self, claims: list[Claim]) -> list[Exception | None]:
         """Lock what each claim names, at once or not at all; why not, or None.

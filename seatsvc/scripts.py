@@ -6,7 +6,7 @@ Redis may fail at any moment. Whoever gets RedisDown goes on without it.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,21 +153,19 @@ class Redis:
         results = await self._in_time(self._send(calls))
         lost = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
         if lost:
-            await self._in_time(self._load({calls[i].script for i in lost}))
-            again = await self._in_time(self._send([calls[i] for i in lost]))
+            missing = {calls[i].script for i in lost}
+            again = await self._in_time(self._send([calls[i] for i in lost], missing))
             for i, result in zip(lost, again, strict=True):
                 results[i] = result
         return [self._usable(result) for result in results]
 
-    async def _send(self, calls: list[_Call]) -> list[Any]:
+    async def _send(self, calls: list[_Call], missing: Collection[Script] = ()) -> list[Any]:
         pipe = self._client.pipeline(transaction=False)
+        for script in missing:
+            pipe.script_load(script.text)
         for call in calls:
             pipe.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
-        return await pipe.execute(raise_on_error=False)
-
-    async def _load(self, scripts: set[Script]) -> None:
-        for script in scripts:
-            await self._client.script_load(script.text)
+        return (await pipe.execute(raise_on_error=False))[len(missing) :]
 
     async def _in_time(self, call: Any) -> Any:
         task = asyncio.ensure_future(call)

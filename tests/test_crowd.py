@@ -1,6 +1,7 @@
 """Too many at once: who is refused, and when it ends."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,17 +22,22 @@ class House:
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
+        self.bodies = asyncio.Event()
+        self.bodies.set()
         self.app = crowd.Crowd(self._app)
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/stream":
             await send({"type": "http.response.start", "status": 200})
+        if scope["method"] == "POST":
+            while (await receive()).get("more_body"):
+                pass
         await self.open.wait()
         if scope["path"] != "/stream":
             await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body"})
 
-    async def ask(self, path: str = "/seats") -> int:
+    async def ask(self, path: str = "/seats", method: str = "GET") -> int:
         """The status; what the test's end leaves without one is nobody's matter."""
         heads: list[Message] = []
 
@@ -39,27 +45,29 @@ class House:
             if message["type"] == "http.response.start":
                 heads.append(message)
 
-        await self.app({"type": "http", "path": path, "method": "GET"}, _hear, send)
+        await self.app({"type": "http", "path": path, "method": method}, self._hear, send)
         [head] = heads
         if head["status"] == 503:
             assert dict(head["headers"])[b"retry-after"] == b"1"
         return int(head["status"])
 
+    async def _hear(self) -> Message:
+        await self.bodies.wait()
+        return {"type": "http.request", "body": b"{}"}
+
     @asynccontextmanager
-    async def asking(self, count: int, path: str = "/seats") -> AsyncIterator[Counter[int]]:
+    async def asking(
+        self, count: int, path: str = "/seats", method: str = "GET"
+    ) -> AsyncIterator[Counter[int]]:
         """So many wait for their answers inside the block, and have them after it."""
         statuses: Counter[int] = Counter()
         async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.ask(path)) for _ in range(count)]
+            tasks = [group.create_task(self.ask(path, method)) for _ in range(count)]
             await asyncio.sleep(0)
             yield statuses
             self.open.set()
         statuses.update(task.result() for task in tasks)
         self.open.clear()
-
-
-async def _hear() -> Message:
-    return {"type": "http.disconnect"}
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +97,31 @@ async def test_probes_are_answered() -> None:
     assert statuses == {200: 4}
 
 
+async def test_bodies_that_do_not_come() -> None:
+    """Slow clients keep nobody out; with their bodies they are a crowd as any other."""
+    house = House()
+    house.bodies.clear()
+    async with house.asking(40, method="POST") as slow_ones:
+        async with house.asking(20) as others:
+            pass
+        house.bodies.set()
+        house.open.set()
+    assert (slow_ones, others) == ({200: 40}, {200: 20})
+    async with house.asking(30, method="POST") as statuses:
+        pass
+    assert statuses == {200: 20, 503: 10}
+
+
+async def test_late_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Redis each is late on purpose: that is no reason to refuse others."""
+    house = House()
+    monkeypatch.setattr(crowd, "LATE_S", -1)
+    for _ in range(2):
+        async with house.asking(20, method="POST") as statuses:
+            pass
+        assert statuses == {200: 20}
+
+
 async def test_streams_wait_for_nothing() -> None:
     """Once they began, they are no part of the crowd."""
     house = House()
@@ -103,7 +136,7 @@ async def test_while_answers_are_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few are let in, until there is calm. A login is late because of its hash."""
     house = House()
     monkeypatch.setattr(crowd, "LATE_S", -1)
-    async with house.asking(1, "/auth/login"):
+    async with house.asking(1, "/auth/login", "POST"):
         pass
     async with house.asking(20) as statuses:
         pass
@@ -140,13 +173,13 @@ async def slow(items: list[int]) -> list[int]:
     return items
 
 
-@pytest.mark.parametrize("patient", [False, True])
+@pytest.mark.parametrize("patience_s", [1, math.inf])
 async def test_who_waits_too_long_for_a_batch(
-    monkeypatch: pytest.MonkeyPatch, patient: bool
+    monkeypatch: pytest.MonkeyPatch, patience_s: float
 ) -> None:
     """Is refused where the lane may refuse; those who came later are served."""
     monkeypatch.setattr(patience, "TURN_S", 0.03)
-    lane = Lane(slow, calls_max=1, batch_max=1, patient=patient)
+    lane = Lane(slow, calls_max=1, batch_max=1, patience_s=patience_s)
 
     async def ask(item: int) -> int:
         patience.begin()
@@ -154,7 +187,7 @@ async def test_who_waits_too_long_for_a_batch(
 
     answers = await asyncio.gather(ask(1), ask(2), ask(3), return_exceptions=True)
     kinds = [type(answer) for answer in answers]
-    assert kinds == ([int] * 3 if patient else [int, Unavailable, Unavailable])
+    assert kinds == ([int] * 3 if patience_s == math.inf else [int, Unavailable, Unavailable])
     assert await ask(4) == 4
 
 

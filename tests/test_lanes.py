@@ -1,6 +1,7 @@
 """Lanes: what waits together travels together, and each gets its own."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -139,6 +140,63 @@ async def test_full_lane_refuses() -> None:
     calls.go.set()
     assert await asyncio.gather(running, *waiting) == [0, 2, 4, 6]
     assert await lane(5) == 10
+
+
+async def test_patience_ends() -> None:
+    """Whoever waited for too long is refused, and never sent; whoever came later is served."""
+    calls = Calls()
+    calls.go.clear()
+    lane = Lane(calls.run, calls_max=1, patience_s=0.2)
+    running = asyncio.create_task(lane(0))
+    await turn()
+    with pytest.raises(Unavailable):
+        await lane(1)
+    later = asyncio.create_task(lane(2))
+    await turn()
+    calls.go.set()
+    assert [await running, await later] == [0, 4]
+    assert calls.batches == [[0], [2]]
+
+
+async def test_patience_is_each_ones_own() -> None:
+    """Also of those who were left over because they share no batch."""
+    calls = Calls()
+    calls.go.clear()
+    lane = Lane(calls.run, calls_max=1, patience_s=0.2, apart=lambda _: ("all",))
+    waiters = [asyncio.create_task(lane(n)) for n in range(3)]
+    await free(calls)
+    results = await asyncio.gather(*waiters, return_exceptions=True)
+    assert results[0] == 0
+    assert [type(result) for result in results[1:]] == [Unavailable] * 2
+    assert len(calls.batches) == 1
+
+
+async def test_long_queue_that_moves() -> None:
+    """Nobody is refused while calls end in time, however long that takes for all of them."""
+    calls = Calls()
+
+    async def run(items: list[int]) -> Sequence[int | Exception]:
+        await asyncio.sleep(0.02)
+        return await calls.run(items)
+
+    lane = Lane(run, calls_max=1, batch_max=1, patience_s=0.3)
+    assert await asyncio.gather(*map(lane, range(20, 50))) == [n * 2 for n in range(20, 50)]
+
+
+async def free(calls: Calls) -> None:
+    """Let the call end after everybody's patience has."""
+    await asyncio.sleep(0.5)
+    calls.go.set()
+
+
+async def test_endless_patience() -> None:
+    """Some lanes refuse nobody."""
+    calls = Calls()
+    calls.go.clear()
+    lane = Lane(calls.run, calls_max=1, patience_s=math.inf)
+    waiters = [asyncio.create_task(lane(n)) for n in range(3)]
+    await free(calls)
+    assert await asyncio.gather(*waiters) == [0, 2, 4]
 
 
 async def test_wrong_number_of_results() -> None:

@@ -48,7 +48,7 @@ async def test_lock_takes_all(scripts: Redis, raw: Raw) -> None:
 
 async def test_lock_takes_all_or_none(scripts: Redis, raw: Raw) -> None:
     """One held key refuses the request, names its position, and leaves the others alone."""
-    await raw.set(TWO, "theirs", px=HOUR_MS)
+    await raw.set(TWO, "theirs", px=60_000)
     assert await scripts.run(LOCK, [ONE, TWO, THREE], 5000, "mine 3") == [[2]]
     assert await raw.keys("*lock*") == [TWO.encode()]
     assert await raw.get(TWO) == b"theirs"
@@ -75,6 +75,14 @@ async def test_lock_of_nothing(scripts: Redis, raw: Raw) -> None:
     """A request without keys is granted, whatever others hold."""
     await raw.set(ONE, "theirs")
     assert await scripts.run(LOCK, [ONE], 5000, "none 0 mine 1") == [[], [1]]
+
+
+async def test_lock_from_before_the_clock_was_set_back(scripts: Redis, raw: Raw) -> None:
+    """It would stay for an hour; no lock may live that long."""
+    await raw.set(ONE, "theirs", px=HOUR_MS)
+    assert await scripts.run(LOCK, [ONE], 5000, "mine 1") == [[]]
+    assert await raw.get(ONE) == b"mine"
+    assert await raw.pttl(ONE) <= 5000
 
 
 async def test_finish_releases_own_locks_only(scripts: Redis, raw: Raw) -> None:
@@ -144,6 +152,20 @@ async def test_read_passes_an_old_entry_over(scripts: Redis, raw: Raw) -> None:
     await raw.set(GENERATION, 8)
     await raw.hset(ENTRY, mapping={"generation": 7, "body": "old"})
     assert await scripts.run(READ, KEYS, "7", "me", 250, HOUR_MS, "") == [b"fill", b"8"]
+
+
+async def test_read_after_the_clock_was_set_back(scripts: Redis, raw: Raw) -> None:
+    """Neither the entry nor the fill token counts any more: both would stay for an hour."""
+    await raw.set(GENERATION, 7)
+    await raw.hset(ENTRY, mapping={"generation": 7, "body": "old"})
+    await raw.pexpire(ENTRY, HOUR_MS)
+    await raw.set(FILL, "them", px=HOUR_MS)
+    assert await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS) == [b"fill", b"7"]
+    assert await raw.get(FILL) == b"me"
+    assert await raw.pttl(FILL) <= 250
+    assert await scripts.run(STORE, KEYS, "7", "me", "new", 1000) == 1
+    [what, _, body, _] = await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS)
+    assert (what, body) == (b"entry", b"new")
 
 
 async def test_read_with_a_copy(scripts: Redis, raw: Raw) -> None:

@@ -18,11 +18,15 @@ LATE_S = 0.5
 CALM_S = 0.5  # so long after the last late answer they are in time again
 PAUSE_S = 1.0  # until a refusal, lest those who ask again at once take all that there is
 PROBES = {"/livez", "/readyz", "/health", "/metrics"}
+READING = ("GET", "HEAD")
 HASHING = "/auth/"  # takes its time, in a queue of its own
 
 
 class Crowd:
-    """Counts who waits for an answer to begin: one that goes on for long, as a stream, is one."""
+    """Counts who waits for an answer to begin: one that goes on for long, as a stream, is one.
+
+    Who has not sent all of a body yet does not count, or a few slow clients would keep others out.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -35,15 +39,26 @@ class Crowd:
             await self._app(scope, receive, send)
             return
         clock = asyncio.get_running_loop().time
-        asked_at, waits = clock(), True
+        asked_at, begun, reads = clock(), False, scope["method"] in READING
+        waits = reads
+
+        async def receive_counted() -> Message:
+            nonlocal waits
+            message = await receive()
+            if not (waits or begun or message.get("more_body")):
+                waits = True
+                self._unanswered += 1
+            return message
 
         async def send_counted(message: Message) -> None:
-            nonlocal waits
-            if waits:
+            nonlocal begun, waits
+            if not begun:
+                begun = True
+                self._unanswered -= waits
                 waits = False
-                self._unanswered -= 1
                 waited_s, hashes = clock() - asked_at, scope["path"].startswith(HASHING)
-                if waited_s > LATE_S and not hashes:
+                # A write without Redis is late on purpose, and waits for nobody.
+                if waited_s > LATE_S and reads:
                     self._late_at = clock()
                 crowded = hashes or self._unanswered >= FEW / 2
                 if message.get("status") == Unavailable.status and crowded:
@@ -51,9 +66,10 @@ class Crowd:
             await send(message)
 
         refused = self._is_full(asked_at) and scope["path"] not in PROBES
-        self._unanswered += 1
+        self._unanswered += waits
+        heard = receive if reads else receive_counted
         try:
-            await (_refuse if refused else self._app)(scope, receive, send_counted)
+            await (_refuse if refused else self._app)(scope, heard, send_counted)
         finally:
             self._unanswered -= waits
 

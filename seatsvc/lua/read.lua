@@ -4,6 +4,8 @@
 --       [4] how long to remember the generation in ms, [5] the era: what was kept in another one, by
 --       the server that this one was a replica of, is not current here.
 -- Returns {'same'} | {'entry', generation, body, its TTL in ms} | {'fill', generation} | {'wait'}.
+-- What lives longer than its kind does is left from before this server's clock was set back.
+local ENTRY_MS = 5000 -- the most that the setting allows
 local generation = redis.call('GET', KEYS[1])
 if generation then
   generation = generation .. ARGV[5]
@@ -11,8 +13,9 @@ if generation then
     return {'same'}
   end
   local entry = redis.call('HMGET', KEYS[2], 'generation', 'body')
-  if entry[1] == generation then
-    return {'entry', generation, entry[2], redis.call('PTTL', KEYS[2])}
+  local left_ms = redis.call('PTTL', KEYS[2])
+  if entry[1] == generation and left_ms <= ENTRY_MS then
+    return {'entry', generation, entry[2], left_ms}
   end
 else
   local now = redis.call('TIME')
@@ -20,7 +23,8 @@ else
   redis.call('SET', KEYS[1], generation, 'PX', ARGV[4])
   generation = generation .. ARGV[5]
 end
-if redis.call('SET', KEYS[3], ARGV[2], 'NX', 'PX', ARGV[3]) then
+local mode = redis.call('PTTL', KEYS[3]) > tonumber(ARGV[3]) and 'XX' or 'NX'
+if redis.call('SET', KEYS[3], ARGV[2], mode, 'PX', ARGV[3]) then
   return {'fill', generation}
 end
 return {'wait'}

@@ -3,24 +3,34 @@
 For the tests that show that the suite reports what then goes wrong.
 """
 
+import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from seatsvc import checkout, cli, locks, seats
+from seatsvc import app, checkout, cli, db, locks, scripts, seats
 from seatsvc.checkout import Checkout
 from seatsvc.errors import Unavailable
+from seatsvc.lanes import Lane
 from seatsvc.locks import Claim, SeatLocks
 from seatsvc.orders import Order
 from seatsvc.scripts import Redis, RedisDown
 from seatsvc.sentinel import Primary
+from tests.faults import watched
+from tests.faults.giving_up import cancels, no_shield
 from tests.test_guards import broken
 from tests.test_guards_readers import no_wait
 
 CLOCK_SEED = "now[1] .. string.format('%06d', now[2])", "'1'"
 DELETED = "redis.call('DEL', KEYS[key])", "0"
+TOO_LONG = " and redis.call('PTTL', KEYS[key]) <= LONGEST_MS", ""
+LONG_S = 60.0
+BLOCK_S = 0.15
 
 
 def no_clock(patches: pytest.MonkeyPatch) -> None:
@@ -52,7 +62,9 @@ def forgotten_locks(patches: pytest.MonkeyPatch) -> None:
 def no_settling(patches: pytest.MonkeyPatch) -> None:
     """When a commit's reply is lost, nobody asks what became of it."""
 
-    async def give_up(_: Checkout[Any], _batch: int, orders: Sequence[Order]) -> list[Exception]:
+    async def give_up(
+        _: Checkout[Any], _batch: int, orders: Sequence[Order], _until: float
+    ) -> list[Exception]:
         return [Unavailable(retry_after_s=1) for _ in orders]
 
     patches.setattr(Checkout, "_settle", give_up)
@@ -74,6 +86,61 @@ def no_era(patches: pytest.MonkeyPatch) -> None:
     patches.setattr(Redis, "era", "")
 
 
+def old_locks_count(patches: pytest.MonkeyPatch) -> None:
+    """A lock that outlives all others, since the clock was set back, counts."""
+    patches.setattr(locks, "LOCK", broken(locks.LOCK, TOO_LONG))
+
+
+def needs_redis(patches: pytest.MonkeyPatch) -> None:
+    """Without Redis nobody may book."""
+    refusal = locks._refusal
+
+    def refuse(claim: Claim, busy: Any) -> Exception | None:
+        return Unavailable() if isinstance(busy, RedisDown) else refusal(claim, busy)
+
+    patches.setattr(locks, "_refusal", refuse)
+
+
+def no_timeouts(patches: pytest.MonkeyPatch) -> None:
+    """Whoever asks Redis waits for its answer."""
+    patches.setattr(scripts, "REPLY_TIMEOUT_S", LONG_S)
+
+
+def errors_pass(patches: pytest.MonkeyPatch) -> None:
+    """A Redis that refuses is not taken for down."""
+    patches.setattr(Redis, "_usable", lambda _, result: result)
+
+
+def no_deadlines(patches: pytest.MonkeyPatch) -> None:
+    """Whoever asks PostgreSQL waits for its answer, and whoever waits in a lane, too."""
+    patches.setattr(db, "COMMAND_TIMEOUT_S", LONG_S)
+    patches.setattr(checkout, "DECIDE_S", LONG_S)
+    patches.setattr(Lane, "_set_alarm", lambda _: None)
+
+
+def blocks(patches: pytest.MonkeyPatch) -> None:
+    """Something waits without letting others run, now and then; the loop watches itself."""
+    watched.install(patches)
+    usage = db.Database.usage
+
+    def slowly(database: db.Database) -> dict[str, int]:
+        time.sleep(BLOCK_S)
+        return usage(database)
+
+    patches.setattr(db.Database, "usage", slowly)
+
+
+def no_drain(patches: pytest.MonkeyPatch) -> None:
+    """Told to end, it ends."""
+
+    @asynccontextmanager
+    async def at_once(_: Any) -> AsyncIterator[None]:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        yield
+
+    patches.setattr(app, "_draining", at_once)
+
+
 GUARDS: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     no_wait,
     no_clock,
@@ -83,6 +150,15 @@ GUARDS: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     no_wait_for_standbys,
     no_lease,
     no_era,
+    old_locks_count,
+    needs_redis,
+    no_timeouts,
+    errors_pass,
+    no_deadlines,
+    blocks,
+    no_drain,
+    cancels,
+    no_shield,
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from time import time
 from typing import Any
 from uuid import UUID, uuid4
@@ -64,9 +65,11 @@ select id, id, now() + interval '1 day' from buyers"""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table of what was measured."""
+    """Print the table of what was measured, and write it to the file that FIGURES names."""
     if figures.TABLE:
-        terminalreporter.write_line("\n".join([figures.HEAD, *map(str, figures.TABLE)]))
+        terminalreporter.write_line(figures.as_text(figures.TABLE))
+        if name := os.environ.get("FIGURES"):
+            Path(name).write_text(figures.as_text(figures.TABLE))
 
 
 @dataclass(frozen=True)
@@ -162,9 +165,10 @@ class Stage:
         return self.healed[-1]
 
     async def wipe_redis(self) -> None:
-        """It forgets everything."""
+        """It forgets everything, its scripts too."""
         async with redis.asyncio.Redis.from_url(self.machines.servers.redis_url) as cache:
             await cache.flushall()
+            await cache.script_flush()
 
     async def end(self, fault: str) -> None:
         """Every client knows, and five idle seconds have passed: nothing was broken."""
@@ -238,7 +242,12 @@ def staged(ground: Ground) -> Setting:
 
 @asynccontextmanager
 async def _stage(
-    ground: Ground, *, pair: bool = False, module: tuple[str, ...] = SERVICE, **more: Any
+    ground: Ground,
+    *,
+    pair: bool = False,
+    module: tuple[str, ...] = SERVICE,
+    made: type[Worker] = Worker,
+    **more: Any,
 ) -> AsyncIterator[Stage]:
     servers, folder = ground.machines.servers, ground.machines.folder
     url = await clean_start(servers)
@@ -249,7 +258,7 @@ async def _stage(
         settings = {"access_token_s": ACCESS_TOKEN_S} | more
         options = () if pair or module != SERVICE else ("--workers", "2")
         workers = [
-            Worker(folder, environment(way.url, cache.url, SECRET, **settings), options, module)
+            made(folder, environment(way.url, cache.url, SECRET, **settings), options, module)
             for way, cache in zip(postgres, caches, strict=True)
         ]
         for worker in workers:

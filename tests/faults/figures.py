@@ -1,6 +1,7 @@
 """What a run measured, beside its targets, as one table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 
@@ -27,6 +28,28 @@ class Figure:
 
 
 TABLE: list[Figure] = []
+
+
+@contextmanager
+def aside() -> Iterator[list[Figure]]:
+    """What is measured meanwhile does not belong into the table."""
+    kept, figures = TABLE[:], list[Figure]()
+    TABLE.clear()
+    try:
+        yield figures
+    finally:
+        figures += TABLE
+        TABLE[:] = kept
+
+
+def missed(figures: Iterable[Figure]) -> set[str]:
+    """What was not as it should be."""
+    return {figure.what for figure in figures if figure.met is False}
+
+
+def as_text(figures: Iterable[Figure]) -> str:
+    """The table, in Markdown."""
+    return "\n".join([HEAD, *map(str, figures)]) + "\n"
 
 
 def note(fault: str, what: str, measured: object) -> None:

@@ -37,10 +37,10 @@ class Machines:
         self.redis.kill()
         self.redis.wait()
 
-    def start_redis(self) -> None:
-        """An empty one."""
+    def start_redis(self, *prefix: str) -> None:
+        """An empty one; by another program, if need be."""
         url = urlsplit(self.servers.redis_url)
-        command = (local._find_redis(), "-")
+        command: local.Command = (*prefix, local._find_redis(), "-")
         config = local.REDIS.format(url.port, url.password)
         self.redis = self._start("redis", command, signal.SIGKILL, config)
 
@@ -126,6 +126,11 @@ class Worker:
         return self._log.read_text(errors="replace")
 
     @property
+    def ended(self) -> bool:
+        """It runs no more."""
+        return self.process.poll() is not None
+
+    @property
     def _log(self) -> Path:
         return self.folder / f"worker-{self.port}.log"
 
@@ -148,7 +153,7 @@ class Worker:
         """Return when it answers."""
         async with asyncio.timeout(START_S):
             while (await caller.get("/readyz", self.url)).status != 200:
-                assert self.process.poll() is None, self.log
+                assert not self.ended, self.log
                 await asyncio.sleep(POLL_S)
 
     def kill(self) -> None:

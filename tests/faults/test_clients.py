@@ -12,6 +12,8 @@ from tests.faults.figures import note
 pytestmark = pytest.mark.faults
 
 CLIENTS = 1000
+POOL_SIZE = 2
+AT_ONCE_S = 0.1
 ROUNDS = 5 if FULL else 1
 HANG_UP_S = 1.0
 WARM_UP_S = 3.0
@@ -28,6 +30,20 @@ async def test_nothing_happens(staged: Setting) -> None:
         assert 0.5 < done["read"] / done.total() < 0.7
         assert min(done[kind] for kind in (*TO_SETTLE, "peek")) > 0
         assert {call.status for call in stage.caller.history} == {200, 201, 204, 404, 409}
+
+
+async def test_crowd_on_a_small_pool(staged: Setting) -> None:
+    """A thousand at the same moment, and two connections for all of them: some come again later."""
+    fault = f"{CLIENTS:,} clients at once, {POOL_SIZE} connections a worker"
+    async with staged(pool_size=POOL_SIZE) as stage:
+        for _ in range(ROUNDS):
+            await stage.workload.run(AT_ONCE_S, CLIENTS / AT_ONCE_S)
+            await stage.workload.finish()
+        told = Counter(sample.status for sample in stage.workload.samples)
+        note(fault, "answers", f"{told[503]:,} were 503, {told[0]:,} had no answer")
+        stage.heal()
+        await stage.workload.run(WARM_UP_S)
+        await stage.end(fault)
 
 
 async def hang_up(stage: Stage) -> bool:

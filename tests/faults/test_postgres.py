@@ -7,6 +7,7 @@ from time import time
 import asyncpg
 import pytest
 
+from tests.faults import watched
 from tests.faults.conftest import FULL, Setting, Stage
 from tests.faults.figures import WRITES, between, compare, failed, note, percentile_ms
 from tests.faults.proxy import Losing, Verdict
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.faults
 CALM_S = 4.0
 AFTER_S = 8.0
 CRASHES = 10 if FULL else 3
-LOSSES = 200 if FULL else 40
+LOSSES = 200
+AWAY_S = 20.0
 LOSS_PAUSE_S = 0.1
 ORDER = b'"request_hash"'  # only an order's parameters hold it
 KINDS = ("read", *WRITES)
@@ -81,28 +83,36 @@ async def pings(stage: Stage, path: str, seconds: float) -> list[float]:
     return waits
 
 
+async def stopped(stage: Stage, fault: str, away_s: float, after_s: float = AFTER_S) -> None:
+    """It takes connections and never answers, under load. The workers watch their event loops."""
+    running = stage.workload.start(CALM_S + away_s + after_s)
+    await asyncio.sleep(CALM_S)
+    began_at, machine = time(), watched.idle(away_s)
+    with stage.machines.stopped(stage.machines.postgres):
+        waits = await pings(stage, "/livez", away_s)
+    healed_at = stage.heal()
+    await running
+    await stage.workload.finish()
+    samples = between(stage.workload.samples, began_at, healed_at, *KINDS)
+    note(fault, "answers meanwhile", answers_in_time(samples))
+    for what, kinds in (("read", ("read",)), ("booking", WRITES)):
+        waits_s = [each.waited_s for each in samples if each.kind in kinds]
+        compare(fault, f"slowest answer to a {what}, nearly all 503", max(waits_s), 3, "s")
+    late = [watched.latest_ms(each.log, began_at, healed_at) for each in stage.workers]
+    compare(fault, "an event loop late by", max(late), 100, "ms")
+    output, _ = await asyncio.to_thread(machine.communicate)
+    note(fault, "an idle process late by, meanwhile", f"{float(output):.1f} ms")
+    note(fault, f"slowest of {len(waits):,} looks at /livez", f"{1000 * max(waits):.0f} ms")
+    lost = between(stage.workload.samples, healed_at, time(), *KINDS)
+    last_at = max((each.due_at for each in lost if failed(each)), default=healed_at)
+    compare(fault, "last failure after it was back", last_at - healed_at, 2, "s")
+
+
 async def test_stopped(staged: Setting) -> None:
-    """It takes connections and never answers: 503 in time, and the event loop runs on."""
-    away_s = 20.0 if FULL else 8.0
-    fault = f"PostgreSQL stopped for {away_s:g} s"
-    async with staged(pair=True) as stage:
-        running = stage.workload.start(CALM_S + away_s + AFTER_S)
-        await asyncio.sleep(CALM_S)
-        began_at = time()
-        with stage.machines.stopped(stage.machines.postgres):
-            waits = await pings(stage, "/livez", away_s)
-        healed_at = stage.heal()
-        await running
-        await stage.workload.finish()
-        samples = between(stage.workload.samples, began_at, healed_at, *KINDS)
-        note(fault, "answers meanwhile", answers_in_time(samples))
-        for what, kinds in (("read", ("read",)), ("booking", WRITES)):
-            refused = [each.waited_s for each in samples if failed(each) and each.kind in kinds]
-            compare(fault, f"slowest 503 to a {what}", max(refused, default=0), 3, "s")
-        compare(fault, f"slowest of {len(waits):,} looks at /livez", 1000 * max(waits), 100, "ms")
-        lost = between(stage.workload.samples, healed_at, time(), *KINDS)
-        last_at = max((each.due_at for each in lost if failed(each)), default=healed_at)
-        compare(fault, "last failure after it was back", last_at - healed_at, 2, "s")
+    """503 in time, and the event loops run on."""
+    fault = f"PostgreSQL stopped for {AWAY_S:g} s"
+    async with staged(pair=True, module=("tests.faults.watched",)) as stage:
+        await stopped(stage, fault, AWAY_S)
         await stage.end(fault)
 
 

@@ -14,6 +14,7 @@ from tests.faults.history import Call
 
 RATE = 200
 AGAIN_S = 0.3
+RETRY_AFTER_S = 1.0  # as a 503 says
 SETTLE_S = 60.0
 SEATS_MAX = 3
 SAID = (200, 201, 204)
@@ -102,7 +103,8 @@ class Workload:
         deadline, unsure = time() + SETTLE_S, unsure or call.open
         # After a failure even a refusal for now says nothing about what the first try did.
         while unsure and not (call.status in SAID or call.refused) and time() < deadline:
-            await asyncio.sleep(AGAIN_S * (0.5 + CHANCE.random()))
+            pause_s = RETRY_AFTER_S if call.status == 503 else AGAIN_S
+            await asyncio.sleep(pause_s * (0.5 + CHANCE.random()))
             call = await self.caller.call(wish)
         if call.status == 201:
             (self.booked if call.kind == "book" else self.held).append(call)
