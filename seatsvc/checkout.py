@@ -100,22 +100,22 @@ class Checkout(Generic[S]):
         Raises NotFound, MixedEvents, any Conflict of the contract, Unavailable; InvalidToken when
         the buyer's session has ended, but other refusals may come before anybody has looked.
         """
-        order = Order(
-            buyer.user_id,
-            buyer.session_id,
-            choice.event_id,
-            tuple(sorted(choice.seat_ids)),
-            choice.hold_id,
-            choice.ticket_type_id,
-            key,
-            request_hash,
-        )
         with metrics.counted(self._kind):
+            event_id = choice.event_id
+            if choice.seat_ids:
+                event_id = (await self._seats.hall_of(choice.seat_ids)).event_id
+            order = Order(
+                buyer.user_id,
+                buyer.session_id,
+                event_id,
+                tuple(sorted(choice.seat_ids)),
+                choice.hold_id,
+                choice.ticket_type_id,
+                key,
+                request_hash,
+            )
             if choice.quantity:
                 return await self._take_best(order, choice)
-            if choice.seat_ids:
-                hall = await self._seats.hall_of(choice.seat_ids)
-                order = replace(order, event_id=hall.event_id)
             return await self._take(order)
 
     async def to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
