@@ -17,8 +17,9 @@ from seatsvc.errors import Unavailable
 MIN_LENGTH = 8
 MAX_BYTES = 72
 THREADS = 2
-WAITING_MAX = 10  # of a quarter of a second each, at best
-HASH_S = 2.5  # with the wait for a thread
+WAITING_MAX = 100  # of a quarter of a second each, at best
+HASH_S = 2.5  # with the wait for a thread, while others wait for answers
+LOOK_S = 0.1
 NICENESS = 10
 CROWDED = "Too many people log in right now. Try again in a moment."
 T = TypeVar("T")
@@ -49,14 +50,13 @@ def valid_password(password: str) -> str:
 class Hasher:
     """bcrypt in two threads that yield to everything else on this machine.
 
-    Each raises Unavailable when no thread is free in time, or when a hash takes too long and others
-    wait for its thread.
+    Who comes alone, or among others who log in, has time. In a crowd that wants other things, too,
+    hashes get little of the processor: then each raises Unavailable when it takes too long.
     """
 
     def __init__(self, cost: int) -> None:
         self._cost = cost
         self._threads = ThreadPoolExecutor(THREADS, "bcrypt", initializer=_yield_to_others)
-        self._turns = asyncio.Semaphore(THREADS)
         self.waiting = 0
         self._nobody = f"$2b${cost:02}${'.' * 53}"  # no password has this hash
 
@@ -77,29 +77,26 @@ class Hasher:
         self._threads.shutdown()
 
     async def _run(self, work: Callable[[], T]) -> T:
-        late = patience.answer_by(HASH_S)
-        try:
-            await self._turn()
-            hashing = asyncio.get_running_loop().run_in_executor(self._threads, work)
-            # A hash cannot be stopped: the thread is free when it is done, whoever waits for it.
-            hashing.add_done_callback(lambda _: self._turns.release())
-        except TimeoutError as error:
-            raise Unavailable(CROWDED) from error
-        left_s = late - asyncio.get_running_loop().time()
-        done, _ = await asyncio.wait({hashing}, timeout=left_s)
-        if not done and self.waiting:
-            raise Unavailable(CROWDED)
-        return await asyncio.shield(hashing)
-
-    async def _turn(self) -> None:
         if self.waiting >= WAITING_MAX:
             raise Unavailable(CROWDED)
+        late_at = patience.answer_by(HASH_S)
+        hashing = self._threads.submit(work)
         self.waiting += 1
         try:
-            async with asyncio.timeout_at(patience.turn_by(HASH_S)):
-                await self._turns.acquire()
+            done = asyncio.wrap_future(hashing)
+            while not done.done():
+                await asyncio.wait({done}, timeout=LOOK_S)
+                if not done.done() and self._must_end(late_at):
+                    raise Unavailable(CROWDED)
+            return done.result()
         finally:
+            hashing.cancel()  # one that has no thread yet is wanted by nobody any more
             self.waiting -= 1
+
+    @staticmethod
+    def _must_end(late_at: float) -> bool:
+        crowded = patience.unanswered >= patience.FEW
+        return crowded and asyncio.get_running_loop().time() > late_at
 
 
 def _yield_to_others() -> None:

@@ -73,7 +73,8 @@ class House:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few are many."""
-    for name, value in {"FEW": 5, "MANY": 20, "PAUSE_S": 0.01, "CALM_S": 0.2}.items():
+    monkeypatch.setattr(patience, "FEW", 5)
+    for name, value in {"MANY": 20, "PAUSE_S": 0.01, "CALM_S": 0.2}.items():
         monkeypatch.setattr(crowd, name, value)
 
 
@@ -191,8 +192,9 @@ async def test_who_waits_too_long_for_a_batch(
     assert await ask(4) == 4
 
 
-async def test_a_batch_has_time_of_its_own() -> None:
+async def test_a_batch_has_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """It serves many: the one that waited longest does not cut it short."""
+    monkeypatch.setattr(patience, "TURN_S", 1)
 
     async def run(items: list[int]) -> list[float]:
         return [patience.turn_by(9.0) - asyncio.get_running_loop().time()] * len(items)

@@ -160,11 +160,11 @@ async def test_read_after_the_clock_was_set_back(scripts: Redis, raw: Raw) -> No
     await raw.hset(ENTRY, mapping={"generation": 7, "body": "old"})
     await raw.pexpire(ENTRY, HOUR_MS)
     await raw.set(FILL, "them", px=HOUR_MS)
-    assert await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS) == [b"fill", b"7"]
+    assert await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS, "") == [b"fill", b"7"]
     assert await raw.get(FILL) == b"me"
     assert await raw.pttl(FILL) <= 250
-    assert await scripts.run(STORE, KEYS, "7", "me", "new", 1000) == 1
-    [what, _, body, _] = await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS)
+    assert await scripts.run(STORE, KEYS, "7", "me", "new", 1000, "") == 1
+    [what, _, body, _] = await scripts.run(READ, KEYS, "", "me", 250, HOUR_MS, "")
     assert (what, body) == (b"entry", b"new")
 
 

@@ -9,7 +9,7 @@ import bcrypt
 import httpx
 import pytest
 
-from seatsvc import passwords
+from seatsvc import passwords, patience
 from seatsvc.errors import Unavailable
 from seatsvc.outbox import Outbox
 from seatsvc.passwords import Hasher, common
@@ -171,14 +171,17 @@ async def test_too_many_logins_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_hash_that_nobody_waits_for_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keeps its thread until it is done, and no longer. It is given up only if others wait."""
+    """Keeps its thread until it is done, and no longer. It is given up only in a crowd."""
     hasher = Hasher(cost=10)
     monkeypatch.setattr(passwords, "HASH_S", 0.01)
-    assert await hasher.matches("x", None) is False
+    monkeypatch.setattr(passwords, "LOOK_S", 0.01)
+    work = [hasher.matches("x", None) for _ in range(5 * passwords.THREADS)]
+    assert not any(await asyncio.gather(*work))
+    monkeypatch.setattr(patience, "unanswered", patience.FEW)
     work = [hasher.matches("x", None) for _ in range(2 * passwords.THREADS)]
     done = await asyncio.gather(*work, return_exceptions=True)
     assert any(isinstance(each, Unavailable) for each in done)
-    monkeypatch.setattr(passwords, "HASH_S", 10)
+    monkeypatch.setattr(patience, "unanswered", 0)
     assert await asyncio.gather(*(hasher.matches("x", None) for _ in range(4))) == [False] * 4
     hasher.close()
 

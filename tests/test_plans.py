@@ -130,8 +130,8 @@ async def case_of(service: Service, venue: Venue) -> Case:
         venue,
         UUID(person.id),
         session["id"],
-        booking.json()["id"],
-        hold.json()["id"],
+        UUID(booking.json()["id"]),
+        UUID(hold.json()["id"]),
         dict(known),
         (*free[2 * OWNED :][:2], *free[-2:]),
     )

@@ -8,18 +8,19 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from seatsvc import patience
 from seatsvc.api.problems import problem
 from seatsvc.errors import Unavailable
 
-# Requests without an answer. Below the first number nobody is refused here; from there to the
-# second nobody while answers come in time, so that all of 500 who want the same seat are heard.
-FEW, MANY = 50, 600
+# Requests without an answer. Below patience.FEW nobody is refused here; from there to this number
+# nobody while looks are answered in time, so that all of 500 who want the same seat are heard.
+MANY = 600
 LATE_S = 0.5
 CALM_S = 0.5  # so long after the last late answer they are in time again
 PAUSE_S = 1.0  # until a refusal, lest those who ask again at once take all that there is
 PROBES = {"/livez", "/readyz", "/health", "/metrics"}
 READING = ("GET", "HEAD")
-HASHING = "/auth/"  # takes its time, in a queue of its own
+HASHING = "/auth/"  # takes its time, in a queue of its own, and is not counted
 
 
 class Crowd:
@@ -40,42 +41,47 @@ class Crowd:
             return
         clock = asyncio.get_running_loop().time
         asked_at, begun, reads = clock(), False, scope["method"] in READING
-        waits = reads
+        hashes = scope["path"].startswith(HASHING)
+        waits = reads and not hashes
 
         async def receive_counted() -> Message:
             nonlocal waits
             message = await receive()
-            if not (waits or begun or message.get("more_body")):
+            if not (waits or begun or hashes or message.get("more_body")):
                 waits = True
-                self._unanswered += 1
+                self._count(1)
             return message
 
         async def send_counted(message: Message) -> None:
             nonlocal begun, waits
             if not begun:
                 begun = True
-                self._unanswered -= waits
+                self._count(-waits)
                 waits = False
-                waited_s, hashes = clock() - asked_at, scope["path"].startswith(HASHING)
+                waited_s = clock() - asked_at
                 # A write without Redis is late on purpose, and waits for nobody.
                 if waited_s > LATE_S and reads:
                     self._late_at = clock()
-                crowded = hashes or self._unanswered >= FEW / 2
+                crowded = hashes or self._unanswered >= patience.FEW / 2
                 if message.get("status") == Unavailable.status and crowded:
                     await asyncio.sleep(PAUSE_S - waited_s)
             await send(message)
 
-        refused = self._is_full(asked_at) and scope["path"] not in PROBES
-        self._unanswered += waits
+        refused = self._is_full(asked_at) and not hashes and scope["path"] not in PROBES
+        self._count(waits)
         heard = receive if reads else receive_counted
         try:
             await (_refuse if refused else self._app)(scope, heard, send_counted)
         finally:
-            self._unanswered -= waits
+            self._count(-waits)
+
+    def _count(self, change: int) -> None:
+        self._unanswered += change
+        patience.unanswered = self._unanswered
 
     def _is_full(self, now: float) -> bool:
         in_time = now - self._late_at > CALM_S
-        return self._unanswered >= (MANY if in_time else FEW)
+        return self._unanswered >= (MANY if in_time else patience.FEW)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
