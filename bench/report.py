@@ -102,6 +102,7 @@ ROWS = (
     Row("GET /seats of 1,000 /s, against 4 KB", "listing.rate", "prebuilt.rate"),
     Row("bookings/s, two workers against one", "pair.rate", "seats.rate", at_least=1.25),
     Row("CPU of a booking: service, µs", "seats.service_us", at_most=160),
+    Row("CPU of a booking: service, of the JWT POST's", "seats.service_us", "verified.service_us"),
     Row("CPU of a booking: PostgreSQL, µs", "seats.postgres_us", at_most=60),
     Row("CPU of a booking: Redis, µs", "seats.redis_us", at_most=12),
     Row("a booking in 100,000 places, µs, against 100", "large.us", "small.us", at_most=1.15),

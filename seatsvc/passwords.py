@@ -95,8 +95,7 @@ class Hasher:
 
     @staticmethod
     def _must_end(late_at: float) -> bool:
-        crowded = patience.unanswered >= patience.FEW
-        return crowded and asyncio.get_running_loop().time() > late_at
+        return patience.crowded() and asyncio.get_running_loop().time() > late_at
 
 
 def _yield_to_others() -> None:

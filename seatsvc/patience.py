@@ -17,6 +17,11 @@ unanswered = 0  # as api/crowd.py counts them; hashing, which has a queue of its
 _began_at: ContextVar[float] = ContextVar("began_at", default=math.inf)
 
 
+def crowded() -> bool:
+    """Do many others wait for answers?"""
+    return unanswered >= FEW / 2
+
+
 def begin() -> None:
     """A request begins here."""
     _began_at.set(asyncio.get_running_loop().time())

@@ -62,8 +62,7 @@ class Crowd:
                 # A write without Redis is late on purpose, and waits for nobody.
                 if waited_s > LATE_S and reads:
                     self._late_at = clock()
-                crowded = hashes or self._unanswered >= patience.FEW / 2
-                if message.get("status") == Unavailable.status and crowded:
+                if message.get("status") == Unavailable.status and (hashes or patience.crowded()):
                     await asyncio.sleep(PAUSE_S - waited_s)
             await send(message)
 
