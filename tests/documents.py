@@ -13,8 +13,8 @@ GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^(#{1,6} [^\n]*)$|^```(\w*)\n(.*?)^```$", re.M | re.S)
 HIDDEN = re.compile(r"^(?:[ \t>]+```|[ \t]*~~~).*", re.M)
 COMMANDS, ANSWERS = {"sh", "sql"}, {"json", "http", "text"}
-# Drawings and other languages: nothing that one types or gets.
-OTHERS = {"mermaid"}
+# Drawings, and what stands in files: nothing that one types or gets.
+OTHERS = {"ini", "mermaid"}
 HEAD = re.compile(r"HTTP/1\.1 (\d{3})[^\n]*\n((?:[\w-]+:[^\n]*\n?)*)")
 START = re.compile(r"(?=HTTP/1|[{\[])")
 LINE_START = re.compile(rf"^{START.pattern}", re.M)
