@@ -23,6 +23,7 @@ ACQUIRE_TIMEOUT_S = 1.0
 CONNECT_TIMEOUT_S = 2.0
 RELEASE_TIMEOUT_S = 0.05
 COMMAND_TIMEOUT_S = 1.8
+BRIEF_S = 2.1  # with the wait for a connection
 STATEMENT_TIMEOUT_MS = 1500
 LOCK_TIMEOUT_MS = 500
 START_PATIENCE_S = 30.0
@@ -120,15 +121,13 @@ class Database:
 
     async def fetch(self, query: Query, *args: object) -> list[asyncpg.Record]:
         """All rows."""
-        with unavailable_when_down():
-            async with self.connection() as connection:
-                return await connection.fetch(query, *args)
+        async with self._briefly() as connection:
+            return await connection.fetch(query, *args)
 
     async def fetchrow(self, query: Query, *args: object) -> asyncpg.Record | None:
         """The first row, if any."""
-        with unavailable_when_down():
-            async with self.connection() as connection:
-                return await connection.fetchrow(query, *args)
+        async with self._briefly() as connection:
+            return await connection.fetchrow(query, *args)
 
     async def one(self, query: Query, *args: object) -> asyncpg.Record:
         """The only row."""
@@ -141,9 +140,14 @@ class Database:
 
     async def execute(self, query: Query, *args: object) -> None:
         """No rows."""
+        async with self._briefly() as connection:
+            await connection.execute(query, *args)
+
+    @asynccontextmanager
+    async def _briefly(self) -> AsyncIterator[Connection]:
         with unavailable_when_down():
-            async with self.connection() as connection:
-                await connection.execute(query, *args)
+            async with asyncio.timeout(BRIEF_S), self.connection() as connection:
+                yield connection
 
     def usage(self) -> dict[str, int]:
         """Connections open, idle, and allowed."""

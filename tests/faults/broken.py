@@ -114,6 +114,7 @@ def errors_pass(patches: pytest.MonkeyPatch) -> None:
 def no_deadlines(patches: pytest.MonkeyPatch) -> None:
     """Whoever asks PostgreSQL waits for its answer, and whoever waits in a lane, too."""
     patches.setattr(db, "COMMAND_TIMEOUT_S", LONG_S)
+    patches.setattr(db, "BRIEF_S", LONG_S)
     patches.setattr(checkout, "DECIDE_S", LONG_S)
     patches.setattr(Lane, "_set_alarm", lambda _: None)
 
