@@ -41,7 +41,7 @@ from seatsvc.orders import Buyer, Choice, Done, Order, Sale
 from seatsvc.seats import Seats
 
 # A batch has its last word by then; with the wait in the lane, that is within three seconds.
-DECIDE_S = 2.1
+DECIDE_S = 1.7
 SETTLE_POLL_S = 0.05
 PICKS_MAX = 20
 PICK_PAUSE_S = 0.01

@@ -22,8 +22,8 @@ from seatsvc.settings import Settings, SettingsError
 ACQUIRE_TIMEOUT_S = 1.0
 CONNECT_TIMEOUT_S = 2.0
 RELEASE_TIMEOUT_S = 0.05
-COMMAND_TIMEOUT_S = 1.8
-BRIEF_S = 2.1  # with the wait for a connection
+COMMAND_TIMEOUT_S = 1.6
+BRIEF_S = 1.8  # with the wait for a connection
 STATEMENT_TIMEOUT_MS = 1500
 LOCK_TIMEOUT_MS = 500
 START_PATIENCE_S = 30.0
