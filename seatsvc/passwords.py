@@ -79,23 +79,21 @@ class Hasher:
     async def _run(self, work: Callable[[], T]) -> T:
         if self.waiting >= WAITING_MAX:
             raise Unavailable(CROWDED)
-        late_at = patience.answer_by(HASH_S)
+        late_at, hurried = patience.answer_by(HASH_S), False
         hashing = self._threads.submit(work)
         self.waiting += 1
         try:
             done = asyncio.wrap_future(hashing)
             while not done.done():
                 await asyncio.wait({done}, timeout=LOOK_S)
-                if not done.done() and self._must_end(late_at):
+                hurried = hurried or patience.crowded()
+                late = asyncio.get_running_loop().time() > late_at
+                if hurried and late and not done.done():
                     raise Unavailable(CROWDED)
             return done.result()
         finally:
             hashing.cancel()  # one that has no thread yet is wanted by nobody any more
             self.waiting -= 1
-
-    @staticmethod
-    def _must_end(late_at: float) -> bool:
-        return patience.crowded() and asyncio.get_running_loop().time() > late_at
 
 
 def _yield_to_others() -> None:
