@@ -1,6 +1,7 @@
 """Passwords: which are good enough, and their bcrypt hashes, made apart from the event loop."""
 
 import asyncio
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -18,7 +19,8 @@ MIN_LENGTH = 8
 MAX_BYTES = 72
 THREADS = 2
 WAITING_MAX = 100  # of a quarter of a second each, at best
-HASH_S = 2.5  # with the wait for a thread, while others wait for answers
+HASH_S = 2.0  # with the wait for a thread, in a crowd
+CALM_S = 3.0  # so long after its last sign a crowd is still there
 LOOK_S = 0.1
 NICENESS = 10
 CROWDED = "Too many people log in right now. Try again in a moment."
@@ -50,14 +52,15 @@ def valid_password(password: str) -> str:
 class Hasher:
     """bcrypt in two threads that yield to everything else on this machine.
 
-    Who comes alone, or among others who log in, has time. In a crowd that wants other things, too,
-    hashes get little of the processor: then each raises Unavailable when it takes too long.
+    Who comes alone, or among some others who log in, has time. In a crowd hashes get little of the
+    processor, or there are more than it can make: each raises Unavailable when it takes too long.
     """
 
     def __init__(self, cost: int) -> None:
         self._cost = cost
         self._threads = ThreadPoolExecutor(THREADS, "bcrypt", initializer=_yield_to_others)
         self.waiting = 0
+        self._crowd_at = -math.inf  # when there was one last, by the event loop's clock
         self._nobody = f"$2b${cost:02}${'.' * 53}"  # no password has this hash
 
     async def hash(self, password: str) -> str:
@@ -77,18 +80,20 @@ class Hasher:
         self._threads.shutdown()
 
     async def _run(self, work: Callable[[], T]) -> T:
+        clock = asyncio.get_running_loop().time
         if self.waiting >= WAITING_MAX:
+            self._crowd_at = clock()
             raise Unavailable(CROWDED)
-        late_at, hurried = patience.answer_by(HASH_S), False
+        late_at = patience.answer_by(HASH_S)
         hashing = self._threads.submit(work)
         self.waiting += 1
         try:
             done = asyncio.wrap_future(hashing)
             while not done.done():
                 await asyncio.wait({done}, timeout=LOOK_S)
-                hurried = hurried or patience.crowded()
-                late = asyncio.get_running_loop().time() > late_at
-                if hurried and late and not done.done():
+                if patience.crowded():
+                    self._crowd_at = clock()
+                if late_at < clock() < self._crowd_at + CALM_S and not done.done():
                     raise Unavailable(CROWDED)
             return done.result()
         finally:

@@ -1,5 +1,6 @@
 """Sessions: a login, until it ends. Its tokens are worth what it is worth."""
 
+import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID, uuid4
 
-from seatsvc import db
+from seatsvc import db, patience
 from seatsvc.errors import InvalidCredentials, InvalidToken
 from seatsvc.lanes import Lane
 from seatsvc.settings import Settings
@@ -91,7 +92,9 @@ class Sessions:
         Raises InvalidToken.
         """
         token = self.claimed(access_token)
-        caller = await self._live(token.session_id)
+        with db.unavailable_when_down():
+            async with asyncio.timeout_at(patience.answer_by(patience.ANSWER_S)):
+                caller = await self._live(token.session_id)
         if caller is None or caller.user_id != token.user_id:
             self._remember_ended(token.session_id)
             raise InvalidToken()

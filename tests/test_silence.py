@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from seatsvc import checkout, db
+from seatsvc import checkout, db, patience
 from seatsvc.errors import Unavailable
 from seatsvc.settings import Settings
 from tests.conftest import problem_of, serve
@@ -39,9 +39,9 @@ async def muffled(settings: Settings) -> AsyncIterator[tuple[Proxy, Settings]]:
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a wait for what is never said would be noticed."""
-    for name in ("ACQUIRE_TIMEOUT_S", "COMMAND_TIMEOUT_S", "CONNECT_TIMEOUT_S"):
+    for name in ("ACQUIRE_TIMEOUT_S", "COMMAND_TIMEOUT_S", "CONNECT_TIMEOUT_S", "BRIEF_S"):
         monkeypatch.setattr(db, name, LONG_S)
 
 
@@ -100,3 +100,21 @@ async def test_order_has_a_last_word(
         way.rule = let_pass
         again = await alice.book(1, key="one")
         assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
+
+
+async def test_who_is_refused_while_nobody_can_say_who_it_is(
+    test_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seat is busy, and whether the session lives is unknown: 503 in time, counted from here.
+
+    No time is added for the order that came first.
+    """
+    monkeypatch.setattr(checkout, "DECIDE_S", 0.5)
+    monkeypatch.setattr(patience, "ANSWER_S", 1.0)
+    async with muffled(test_settings) as (way, settings), serve(settings) as service:
+        alice, bob = await service.sign_up("alice"), await service.sign_up("bob")
+        way.rule = silent_from(ORDER)
+        async with asyncio.timeout(BOUND_S):
+            answers = await asyncio.gather(alice.book(1), bob.book(1))
+        for answer in answers:
+            problem_of(answer, 503, "unavailable")

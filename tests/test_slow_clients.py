@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from seatsvc import patience
 from seatsvc.api.problems import BodyLimit
 from seatsvc.api.protocol import Protocol
 from tests.conftest import PASSWORD, Service
@@ -107,6 +108,21 @@ async def test_trickled_body(wire: Wire, body: bytes) -> None:
     async with wire.trickling(part):
         refusal = wire.refusal(408, "request_timeout")
         assert PATIENCE_S * 0.9 < await took_s(refusal) < PATIENCE_S + SLACK_S
+
+
+async def test_body_that_took_longer_than_a_turn(
+    wire: Wire, shared: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a client takes to send it is not our patience: that begins with the last byte."""
+    monkeypatch.setattr(patience, "TURN_S", PATIENCE_S / 4)
+    buyer, venue = await shared.sign_up("slow"), await shared.add_event()
+    body = json.dumps({"seat_id": venue.seats[0]}).encode()
+    token = buyer.headers["Authorization"].encode()
+    head = b"POST /bookings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    await wire.send(head + b"Authorization: %s\r\nContent-Length: %d\r\n\r\n" % (token, len(body)))
+    await asyncio.sleep(PATIENCE_S / 2)
+    await wire.send(body)
+    assert (await wire.answer()).status == 201
 
 
 async def test_body_in_time(wire: Wire) -> None:

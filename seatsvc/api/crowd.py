@@ -42,14 +42,17 @@ class Crowd:
         clock = asyncio.get_running_loop().time
         asked_at, begun, reads = clock(), False, scope["method"] in READING
         hashes = scope["path"].startswith(HASHING)
-        waits = reads and not hashes
+        waits, whole = reads and not hashes, False
 
         async def receive_counted() -> Message:
-            nonlocal waits
+            nonlocal waits, whole
             message = await receive()
-            if not (waits or begun or hashes or message.get("more_body")):
-                waits = True
-                self._count(1)
+            if not (whole or message.get("more_body")):
+                whole = True
+                patience.begin()  # until now nobody waited but us
+                if not (begun or hashes):
+                    waits = True
+                    self._count(1)
             return message
 
         async def send_counted(message: Message) -> None:
