@@ -10,7 +10,6 @@ from seatsvc.settings import WRITABLE, hosts_of
 
 # A host that says nothing must not use up the time in which another would answer.
 HEAD_START_S = 0.2
-First = asyncio.Future[tuple[str, asyncpg.Connection]]
 
 REFUSED = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 # Errors after which PostgreSQL may answer again soon, with nothing left half done.
@@ -54,41 +53,34 @@ class Hosts:
 
         The pool names itself by `dsn`; it is ours.
         """
-        first: First = asyncio.get_running_loop().create_future()
-        tries = asyncio.gather(
-            *(_try(url, n * HEAD_START_S, options, first) for n, url in enumerate(self._urls)),
-            return_exceptions=True,
-        )
-        either: tuple[asyncio.Future[Any], ...] = first, tries
+        tries = {
+            asyncio.create_task(_try(url, n * HEAD_START_S, options)): url
+            for n, url in enumerate(self._urls)
+        }
+        waiting, taken = set(tries), None
         try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            if first.done():
-                first.result()[1].terminate()
-            first.cancel()
-            raise
+            while waiting and taken is None:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                taken = next((each for each in done if each.exception() is None), None)
         finally:
-            tries.cancel()
-        if not first.done():
-            raise next(error for error in reversed(tries.result()) if error is not None)
-        url, connection = first.result()
-        self._urls.remove(url)
-        self._urls.insert(0, url)
-        return connection
+            for each in tries:
+                if each is not taken:
+                    _give_up(each)
+        if taken is None:
+            return [*tries][-1].result()
+        self._urls.remove(tries[taken])
+        self._urls.insert(0, tries[taken])
+        return taken.result()
 
 
-async def _try(
-    url: str,
-    late_s: float,
-    options: dict[str, Any],
-    first: First,
-) -> None:
+async def _try(url: str, late_s: float, options: dict[str, Any]) -> asyncpg.Connection:
     await asyncio.sleep(late_s)
-    connection = await asyncpg.connect(url, **options)
-    if first.done():
-        connection.terminate()
-    else:
-        first.set_result((url, connection))
+    return await asyncpg.connect(url, **options)
+
+
+def _give_up(attempt: asyncio.Task[asyncpg.Connection]) -> None:
+    if not attempt.cancel() and attempt.exception() is None:
+        attempt.result().terminate()
 
 
 def _each(parts: SplitResult) -> list[str]:

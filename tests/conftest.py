@@ -17,8 +17,9 @@ import redis.asyncio
 import uvicorn
 
 from seatsvc import app as wiring
-from seatsvc import local, settings, telemetry
+from seatsvc import local, patience, settings, telemetry
 from seatsvc.accounts import fold
+from seatsvc.api import crowd
 from seatsvc.api.deps import State
 from seatsvc.cli import SERVER_OPTIONS
 from seatsvc.events import EventDraft, RowDraft, SectionDraft
@@ -29,6 +30,11 @@ SECRET = "a-test-key-of-more-than-thirty-two-bytes"
 PASSWORD = "correct horse battery"
 TEMPLATE = "seatsvc_template"
 Client = httpx.AsyncClient
+
+
+def pytest_configure() -> None:
+    """Most clients share the service's event loop here: that they keep it busy is not its fault."""
+    patience.TURN_S = patience.ANSWER_S = crowd.LATE_S = 30.0
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Several hosts in DATABASE_URL, and connections that lead nowhere any more."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from seatsvc import db, local
 from seatsvc.errors import Unavailable
 from seatsvc.hosts import Hosts
 from tests.conftest import make_settings
+from tests.connection import errors_in
 
 PID = "select pg_backend_pid()"
 PATIENCE_S = 10
@@ -64,8 +66,8 @@ async def test_passes_by_who_only_reads(servers: local.Servers, empty_database: 
     await admin.close()
 
 
-async def test_gives_up(servers: local.Servers) -> None:
-    """Whoever stops waiting for a connection leaves none behind."""
+async def test_gives_up(servers: local.Servers, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever stops waiting for a connection leaves none behind, and no complaint in the log."""
     places = ("127.0.0.1", 0)
     with socket.create_server(places) as one, socket.create_server(places) as two:
         ports = one.getsockname()[1], two.getsockname()[1]
@@ -79,6 +81,8 @@ async def test_gives_up(servers: local.Servers) -> None:
             while await asyncio.to_thread(link.recv, 1000):
                 pass
             link.close()
+    gc.collect()
+    assert errors_in(caplog) == []
 
 
 @asynccontextmanager
