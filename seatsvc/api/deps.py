@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self, TypedDict, cast
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import Depends, Header, Path, Query, Request, Response
+from fastapi import Depends, Header, Path, Query, Request
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import (
     AfterValidator,
@@ -247,21 +247,6 @@ class Patch(BaseModel, extra="forbid"):
         schema = handler(core_schema)
         handler.resolve_ref_schema(schema)["minProperties"] = 1
         return schema
-
-
-def cacheable(request: Request, body: bytes, etag: str, cache_control: str) -> Response:
-    """200 with the body, or 304 when the client has this very version."""
-    headers = {"ETag": etag, "Cache-Control": cache_control}
-    known = dict(request.scope["headers"]).get(b"if-none-match")
-    if known and matches(known.decode("latin-1"), etag):
-        return Response(status_code=304, headers=headers)
-    return Response(body, 200, headers, "application/json")
-
-
-def matches(header: str | None, etag: str) -> bool:
-    """Does an `If-None-Match` name this entity tag?"""
-    tags = [tag.strip().removeprefix("W/") for tag in (header or "").split(",")]
-    return etag in tags or "*" in tags
 
 
 def encode_cursor(*parts: object) -> str:

@@ -21,7 +21,6 @@ from seatsvc.api.deps import (
     State,
     StateDep,
     Timestamp,
-    cacheable,
     decode_cursor,
     encode_cursor,
     link_next,
@@ -29,6 +28,7 @@ from seatsvc.api.deps import (
     unset,
 )
 from seatsvc.api.event_drafts import EventBody, EventSettings, HoldSeconds
+from seatsvc.api.headers import Ready, cacheable
 from seatsvc.api.openapi import ID_MAX, IF_NONE_MATCH, REVALIDATED, with_headers
 from seatsvc.api.problems import answers
 from seatsvc.errors import (
@@ -203,7 +203,7 @@ async def _current(parts: State, event: Event) -> tuple[bytes, str]:
 
 async def _sent(parts: State, event: Event, status: int = 200) -> Response:
     body, etag = await _current(parts, event)
-    return Response(body, status, {"ETag": etag}, "application/json")
+    return Ready(body, status, {"ETag": etag})
 
 
 def _versions(if_match: str | None) -> list[int] | None:

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from seatsvc.api.deps import CallerDep, Id, IdempotencyKey, Line, StateDep, Uuid
+from seatsvc.api.headers import Ready
 from seatsvc.api.openapi import Says, one_way, with_headers
 from seatsvc.api.problems import answers
 from seatsvc.api.rates import BookerDep
@@ -189,4 +190,4 @@ def created(body: bytes, location: str, replayed: bool) -> Response:
     headers = {"Location": location}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
-    return Response(body, 201, headers, "application/json")
+    return Ready(body, 201, headers)

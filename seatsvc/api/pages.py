@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 
 import seatsvc
-from seatsvc.api.deps import matches
+from seatsvc.api.headers import matches
 from seatsvc.errors import NotFound
 from seatsvc.mail import MINOR_DIGITS
 from seatsvc.texts import LANGUAGES, texts

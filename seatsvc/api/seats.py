@@ -15,11 +15,11 @@ from seatsvc.api.deps import (
     QueryId,
     SeatsLimit,
     StateDep,
-    cacheable,
     decode_cursor,
     encode_cursor,
     link_next,
 )
+from seatsvc.api.headers import Ready, cacheable
 from seatsvc.api.openapi import ID_MAX, IF_NONE_MATCH, REVALIDATED
 from seatsvc.api.problems import answers
 from seatsvc.errors import (
@@ -160,7 +160,7 @@ async def list_seats(
     following = None if page.next_after is None else encode_cursor(page.next_after)
     body = b'{"items":[%s],"next_cursor":%s}' % (page.items, _json(following))
     headers = {"Cache-Control": "no-store", **link_next(request, following)}
-    return Response(body, 200, headers, "application/json")
+    return Ready(body, 200, headers)
 
 
 @router.get(
