@@ -26,10 +26,12 @@ BEARER = re.compile(rb"Bearer ([\w.-]+)", re.ASCII)
 KEY = re.compile(IDEMPOTENCY_KEY.encode())
 EVENT_QUERY = re.compile(rb"(?:event_id=([1-9]\d{0,17}))?", re.ASCII)
 AVAILABILITY = re.compile(r"/events/([1-9]\d{0,17})/availability", re.ASCII)
+BODY_FIELDS = {b"content-length", b"transfer-encoding"}
+NO_BODY: Message = {"type": "http.request"}
 Model = TypeVar("Model", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """A request, its headers and its body."""
 
@@ -126,9 +128,13 @@ class Quick:
         if way is None:
             await self._app(scope, receive, send)
             return
+        headers = dict(scope["headers"])
+        first = NO_BODY
         try:
-            first = await receive()
-            answer = await _served(way, scope, first)
+            if BODY_FIELDS & headers.keys():
+                first = await receive()
+                receive = _again(first, receive)
+            answer = await _served(way, scope, headers, first)
         except ServiceError as error:
             answer = problem(error)
         except Refused as refused:
@@ -136,7 +142,7 @@ class Quick:
         except Exception:
             answer = unexpected()
         if answer is None:
-            await self._app(scope, _again(first, receive), send)
+            await self._app(scope, receive, send)
         else:
             await answer(scope, receive, send)
 
@@ -148,8 +154,9 @@ def _way(scope: Scope) -> Way | None:
     return WAYS.get((scope["method"], path))
 
 
-async def _served(way: Way, scope: Scope, first: Message) -> Response | None:
-    headers = dict(scope["headers"])
+async def _served(
+    way: Way, scope: Scope, headers: dict[bytes, bytes], first: Message
+) -> Response | None:
     if first.get("more_body") or len(headers) < len(scope["headers"]):
         return None
     serve, scope["route"] = way
