@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -11,12 +12,16 @@ from typing import Any
 import asyncpg
 import pytest
 import redis.asyncio
+import uvloop
 
 from seatsvc import local
+from seatsvc.locks import Claim, SeatLocks
+from seatsvc.scripts import Redis
 from seatsvc.settings import Settings
 from tests.conftest import Service, Venue, make_settings, problem_of, serve, until
 
 NOBODY_HERE = "redis://127.0.0.1:1/0"
+LATE_S = 0.08  # each turn of the event loop
 
 pytestmark = pytest.mark.usefixtures("test_settings")
 
@@ -99,6 +104,30 @@ async def test_redis_freezes(servers: local.Servers) -> None:
             assert (await person.book(venue.seats[1])).status_code == 201
             assert await service.free(event_id=venue.event_id) == {venue.seats[0], venue.seats[2]}
         assert await service.free(event_id=venue.event_id) == {venue.seats[0], venue.seats[2]}
+
+
+def test_our_own_event_loop_is_late(servers: local.Servers) -> None:
+    """What takes long here is not Redis' fault: it is not taken for down."""
+    assert uvloop.run(told_late(make_settings(servers, "none"))) == [[True]] * 3
+
+
+async def told_late(settings: Settings) -> list[list[bool]]:
+    """What came of some calls while each turn of the event loop took long."""
+    redis, loop, late = Redis(settings), asyncio.get_running_loop(), True
+    locks = SeatLocks(redis, settings)
+
+    def take_long() -> None:
+        time.sleep(LATE_S)
+        if late:
+            loop.call_soon(take_long)
+
+    try:
+        assert await locks.tell([Claim(1)]) == [True]
+        loop.call_soon(take_long)
+        return [await locks.tell([Claim(1, (seat_id,))]) for seat_id in range(3)]
+    finally:
+        late = False
+        await redis.close()
 
 
 async def test_redis_is_wiped(servers: local.Servers, service: Service) -> None:

@@ -26,8 +26,7 @@ BEARER = re.compile(rb"Bearer ([\w.-]+)", re.ASCII)
 KEY = re.compile(IDEMPOTENCY_KEY.encode())
 EVENT_QUERY = re.compile(rb"(?:event_id=([1-9]\d{0,17}))?", re.ASCII)
 AVAILABILITY = re.compile(r"/events/([1-9]\d{0,17})/availability", re.ASCII)
-BODY_FIELDS = {b"content-length", b"transfer-encoding"}
-NO_BODY: Message = {"type": "http.request"}
+NO_BODY: Message = {"type": "http.request"}  # that anybody would read
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -128,13 +127,10 @@ class Quick:
         if way is None:
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        first = NO_BODY
+        reads = scope["method"] == "GET"
         try:
-            if BODY_FIELDS & headers.keys():
-                first = await receive()
-                receive = _again(first, receive)
-            answer = await _served(way, scope, headers, first)
+            first = NO_BODY if reads else await receive()
+            answer = await _served(way, scope, first)
         except ServiceError as error:
             answer = problem(error)
         except Refused as refused:
@@ -142,7 +138,7 @@ class Quick:
         except Exception:
             answer = unexpected()
         if answer is None:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive if reads else _again(first, receive), send)
         else:
             await answer(scope, receive, send)
 
@@ -154,9 +150,8 @@ def _way(scope: Scope) -> Way | None:
     return WAYS.get((scope["method"], path))
 
 
-async def _served(
-    way: Way, scope: Scope, headers: dict[bytes, bytes], first: Message
-) -> Response | None:
+async def _served(way: Way, scope: Scope, first: Message) -> Response | None:
+    headers = dict(scope["headers"])
     if first.get("more_body") or len(headers) < len(scope["headers"]):
         return None
     serve, scope["route"] = way
