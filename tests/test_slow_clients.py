@@ -114,13 +114,15 @@ async def test_body_that_took_longer_than_a_turn(
     wire: Wire, shared: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a client takes to send it is not our patience: that begins with the last byte."""
-    monkeypatch.setattr(patience, "TURN_S", PATIENCE_S / 4)
+    monkeypatch.setattr(Protocol, "patience_s", 10)
+    monkeypatch.setattr(BodyLimit, "patience_s", 10)
+    monkeypatch.setattr(patience, "TURN_S", 1.0)
     buyer, venue = await shared.sign_up("slow"), await shared.add_event()
     body = json.dumps({"seat_id": venue.seats[0]}).encode()
     token = buyer.headers["Authorization"].encode()
     head = b"POST /bookings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     await wire.send(head + b"Authorization: %s\r\nContent-Length: %d\r\n\r\n" % (token, len(body)))
-    await asyncio.sleep(PATIENCE_S / 2)
+    await asyncio.sleep(1.2)
     await wire.send(body)
     assert (await wire.answer()).status == 201
 

@@ -87,11 +87,11 @@ def protected(headers: list[Pair], scheme: str) -> list[Pair]:
 
 
 @lru_cache(maxsize=1000)
-def _missing(given: tuple[bytes, ...], scheme: str) -> list[Pair]:
+def _missing(given: tuple[bytes, ...], scheme: str) -> tuple[Pair, ...]:
     # A body with a tag is kept, but asked for each time.
     kept = [(CACHE, b"no-cache")] if b"etag" in given and CACHE not in given else []
     taken = {*given, *(name for name, _ in kept)}
-    return [*kept, *(pair for pair in BY_SCHEME[scheme] if pair[0] not in taken)]
+    return (*kept, *(pair for pair in BY_SCHEME[scheme] if pair[0] not in taken))
 
 
 def page_sender(send: Send) -> Send:
