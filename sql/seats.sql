@@ -49,11 +49,8 @@ select exists (select from events where id = $1::bigint) as present,
                     when blocked then 'x'
                     when held_until > clock_timestamp() then 'h'
                     else 'f' end as state
-          from (select * from seats where event_id = $1::bigint and changed >= $2::xid8
-                 union all
-                select * from seats
-                 where event_id = $1::bigint and hold_id is not null
-                   and (changed >= $2::xid8) is not true) touched) s;
+          from seats
+         where event_id = $1::bigint and (changed >= $2::xid8 or hold_id is not null)) s;
 
 -- name: get_layout
 -- Ready-made, since it never changes.
