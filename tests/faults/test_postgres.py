@@ -125,6 +125,7 @@ async def test_far_away(staged: Setting) -> None:
         await stage.workload.finish()
         writes = [each for each in stage.workload.samples if each.kind in WRITES]
         note(fault, "p99 of bookings", f"{percentile_ms(writes, 99):,.0f} ms")
+        stage.postgres[0].delay_s = 0  # or some chore always waits for its answer
         await stage.end(fault)
 
 
