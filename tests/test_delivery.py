@@ -1,10 +1,12 @@
 """Mails on their way: to a mail server, and to a folder."""
 
 import asyncio
+import os
 import ssl
 import stat
 import subprocess
 from dataclasses import replace
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -214,6 +216,22 @@ async def test_folder(tmp_path: Path) -> None:
     assert len(shown) == 2
     assert "Subject: Your booking: Late Show\n" in shown[0]
     assert BODY in shown[0]
+
+
+async def test_folder_shows_whole_mails_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks while one is written finds none."""
+    found: list[list[EmailMessage]] = []
+
+    def look_first(file: Path, target: Path) -> None:
+        found.append(inbox(tmp_path))
+        os.rename(file, target)
+
+    monkeypatch.setattr(Path, "rename", look_first)
+    await post(transport(f"file://{tmp_path}"), "ann@example.org")
+    assert found == [[]]
+    assert len(inbox(tmp_path)) == 1
 
 
 async def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
