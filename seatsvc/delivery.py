@@ -179,7 +179,9 @@ class Folder:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         number = message["Message-ID"].strip("<>").partition("@")[0]
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{number}.eml"
-        half_made = self._folder / f".{name}.part"  # or whoever looks for mails might find half of one
+        half_made = (
+            self._folder / f".{name}.part"
+        )  # or whoever looks for mails might find half of one
         descriptor = os.open(half_made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(message.as_bytes(policy=SMTPUTF8))
