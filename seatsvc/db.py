@@ -217,7 +217,7 @@ def _session(settings: Settings) -> dict[str, str]:
 
 
 async def _close(pool: asyncpg.Pool) -> None:
-    with suppress(TimeoutError):
+    with suppress(*PASSING):
         await asyncio.wait_for(pool.close(), COMMAND_TIMEOUT_S)
     pool.terminate()
 

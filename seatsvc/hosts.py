@@ -21,7 +21,7 @@ PASSING = (
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
     asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.TargetServerAttributeNotMatched,
+    asyncpg.InternalClientError,
     *REFUSED,
     OSError,
     TimeoutError,
@@ -34,6 +34,7 @@ LOST = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server has said farewell, and the connection still stands
     OSError,
     TimeoutError,
 )

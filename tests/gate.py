@@ -9,6 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 class Gate:
     """Relays connections to one address, until it is cut: then they break, and new ones too."""
 
+    keeps_open = False  # what the server has closed
+
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._parts, self._port = parts, 0
@@ -36,16 +38,16 @@ class Gate:
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there = await asyncio.open_connection(self._parts.hostname, self._parts.port)
         self._writers |= {writer, there[1]}
-        await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
+        await asyncio.gather(self._pump(reader, there[1]), self._pump(there[0], writer))
         self._writers -= {writer, there[1]}
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        if not self.keeps_open:
+            writer.close()
 
 
 @asynccontextmanager

@@ -126,8 +126,16 @@ async def test_everything_else_while_postgresql_is_away(service: Service, postgr
         assert (await alice.call(method, path, json=body)).is_success, path
 
 
-async def test_connections_end_while_they_are_idle(service: Service) -> None:
-    """PostgreSQL ends our connections, as in a restart: nobody is told anything but 503."""
+@pytest.mark.parametrize("keeps_open", [False, True])
+async def test_connections_end_while_they_are_idle(
+    keeps_open: bool, service: Service, postgres: Gate
+) -> None:
+    """PostgreSQL ends our connections, as in a restart: nobody is told anything but 503.
+
+    What it says reaches us a little before the connection's end, or very much before it.
+    """
+    postgres.keeps_open = keeps_open
+    await service.client.get("/seats")
     await service.sql(
         "select pg_terminate_backend(pid) from pg_stat_activity"
         " where application_name = 'seatsvc' and datname = current_database()"
@@ -135,6 +143,7 @@ async def test_connections_end_while_they_are_idle(service: Service) -> None:
     answers = [await service.client.get("/seats") for _ in range(3)]
     assert {answer.status_code for answer in answers[:2]} <= {200, 503}
     assert answers[2].status_code == 200
+    postgres.keeps_open = False  # for us, too
 
 
 async def test_dropped_database(servers: local.Servers, service: Service) -> None:
