@@ -1,6 +1,6 @@
 """Bookings: who has which seats, for good."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -93,7 +93,7 @@ class Bookings:
         """
         if choice.hold_id is not None:
             event_id = await self._holds.event_of(buyer.user_id, choice.hold_id)
-            choice = replace(choice, event_id=event_id)
+            choice = choice._replace(event_id=event_id)
         done = await self._checkout.order(buyer, choice, key, request_hash)
         if choice.hold_id is not None and not done.replayed:
             metrics.HOLDS_BOOKED.inc()

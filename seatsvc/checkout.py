@@ -13,9 +13,8 @@ import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import replace
 from typing import Any, Generic, Literal, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 
@@ -101,11 +100,12 @@ class Checkout(Generic[S]):
         Raises NotFound, MixedEvents, any Conflict of the contract, Unavailable; InvalidToken when
         the buyer's session has ended, but other refusals may come before anybody has looked.
         """
-        with metrics.counted(self._kind):
+        with metrics.Counted(self._kind):
             event_id = choice.event_id
             if choice.seat_ids:
                 event_id = (await self._seats.hall_of(choice.seat_ids)).event_id
             order = Order(
+                uuid4(),
                 buyer.user_id,
                 buyer.session_id,
                 event_id,
@@ -162,7 +162,7 @@ class Checkout(Generic[S]):
                 return await self._nothing_left(order)
             try:
                 if picked:
-                    return await self._take_picked(replace(order, seat_ids=picked), hall)
+                    return await self._take_picked(order._replace(seat_ids=picked), hall)
             except _PICKED_IN_VAIN:
                 pass
             except TicketTypeSoldOut:
@@ -275,11 +275,12 @@ def _met(orders: Sequence[Order]) -> list[Busy | None]:
     """The refusals of orders that meet an earlier one at a seat: those that Redis gives, too."""
     named, refusals = set[int](), list[Busy | None]()
     for order in orders:
-        met = named.intersection(order.seat_ids)
-        blame = [{"id": seat_id, "reason": Busy.code} for seat_id in sorted(met)]
-        refusals.append(Busy(retry_after_s=1, seats=blame) if met else None)
-        if not met:
+        if met := named.intersection(order.seat_ids):
+            blame = [{"id": seat_id, "reason": Busy.code} for seat_id in sorted(met)]
+            refusals.append(Busy(retry_after_s=1, seats=blame))
+        else:
             named.update(order.seat_ids)
+            refusals.append(None)
     return refusals
 
 

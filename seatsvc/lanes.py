@@ -8,7 +8,7 @@ idle lane starts at once, and while its calls run, the next batch gathers.
 import asyncio
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -58,7 +58,7 @@ class Lane(Generic[Item, Result]):
         batch_max: int = 64,
         waiting_max: int = 2000,
         patience_s: float = PATIENCE_S,
-        apart: Callable[[Item], Iterable[Hashable]] = lambda _: (),
+        apart: Callable[[Item], Collection[Hashable]] = lambda _: (),
     ) -> None:
         self._run = run
         self._calls_max = calls_max
@@ -141,10 +141,10 @@ class Lane(Generic[Item, Result]):
             if self._patience_s < math.inf and patience.is_over(waiting.context):
                 waiting.refuse()
                 continue
-            names = set(self._apart(waiting.item))
+            names = self._apart(waiting.item)
             if named.isdisjoint(names):
                 batch.append(waiting)
-                named |= names
+                named.update(names)
             else:
                 later.append(waiting)
         self._waiting.extendleft(reversed(later))

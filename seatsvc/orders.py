@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
-from uuid import UUID, uuid4
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from uuid import UUID
 
 from seatsvc.locks import Claim
 
@@ -56,8 +56,7 @@ class Sale(Protocol):
 S = TypeVar("S", bound=Sale)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """How a client names places: seats, a hold, or a number of an event's best."""
 
     seat_ids: tuple[int, ...] = ()
@@ -68,10 +67,10 @@ class Choice:
     ticket_type_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """What one request wants. Its id becomes the booking's or the hold's."""
 
+    id: UUID
     user_id: UUID
     session_id: UUID
     event_id: int
@@ -80,7 +79,6 @@ class Order:
     ticket_type_id: int | None = None
     key: str | None = None
     request_hash: str | None = None
-    id: UUID = field(default_factory=uuid4)
 
     def claim(self) -> Claim:
         """The locks that it needs."""
@@ -102,8 +100,7 @@ class Order:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Done(Generic[S]):
+class Done(NamedTuple, Generic[S]):
     """A booking or a hold, and whether it is an earlier one, answered again."""
 
     sale: S

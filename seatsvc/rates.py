@@ -57,7 +57,7 @@ class Rates:
         self._on = settings.rate_limits == "on"
         self._memory = Memory()
 
-    async def spend(self, rate: Rate, who: str) -> Spent | None:
+    async def spend(self, rate: Rate, who: object) -> Spent | None:
         """Take one request off this one's quota; None when limits are off.
 
         Raises RateLimited.
@@ -99,9 +99,9 @@ class Memory:
         return allowed, full_at_us - now_us
 
 
-def _key(rate: Rate, who: str) -> str:
+def _key(rate: Rate, who: object) -> str:
     # Hashed, for it may hold names and addresses; these are nobody's business in Redis.
-    digest = hashlib.blake2b(who.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(str(who).encode(errors="surrogatepass"), digest_size=16).hexdigest()
     return f"rate:{rate.name}:{digest}"
 
 

@@ -154,14 +154,14 @@ class Seats:
 
         Raises NotFound for seats that are nowhere, MixedEvents when they are in several halls.
         """
+        first = await self._hall_of_seat(seat_ids[0])
+        if first and all(seat_id in first for seat_id in seat_ids):
+            return first
         halls = [await self._hall_of_seat(seat_id) for seat_id in seat_ids]
         if nowhere := [i for i, hall in zip(seat_ids, halls, strict=True) if hall is None]:
             blame = [{"id": seat_id, "reason": "not_found"} for seat_id in nowhere]
             raise NotFound(f"There is no seat {nowhere[0]}.", seats=blame)
-        found = {hall.event_id: hall for hall in halls if hall is not None}
-        if len(found) > 1:
-            raise MixedEvents()
-        return next(iter(found.values()))
+        raise MixedEvents()
 
     async def _hall_of_seat(self, seat_id: int) -> Hall | None:
         for hall in reversed(self._halls.values()):

@@ -60,5 +60,5 @@ def half_booked(
 ) -> AbstractAsyncContextManager[None]:
     """A booking whose commit is still to come."""
     token = buyer(service, person)
-    order = Order(token.user_id, token.session_id, event["id"], (seat,))
+    order = Order(uuid4(), token.user_id, token.session_id, event["id"], (seat,))
     return half_done(service, "bookings", "book", 1, json.dumps([order.as_json()]))

@@ -1,5 +1,7 @@
 """Orders that share a batch: what becomes of one must not be felt by its neighbours."""
 
+from uuid import uuid4
+
 import redis.asyncio
 
 from seatsvc.errors import Busy
@@ -21,7 +23,7 @@ async def test_refused_neighbour(shared: Service, ann: Person, ben: Person) -> N
     orders = []
     for who, seats in wanted:
         token = buyer(shared, who)
-        orders.append(Order(token.user_id, token.session_id, venue.event_id, seats))
+        orders.append(Order(uuid4(), token.user_id, token.session_id, venue.event_id, seats))
     url = shared.settings.redis_url.get_secret_value()
     async with redis.asyncio.Redis.from_url(url) as raw:
         await raw.set(f"{{{venue.event_id}}}:lock:{first}", "somebody", px=60_000)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -74,7 +74,7 @@ class Case:
 
     def order(self, **more: Any) -> str:
         """What `book` and `hold` take."""
-        order = Order(self.user_id, self.session_id, self.venue.event_id, **more)
+        order = Order(uuid4(), self.user_id, self.session_id, self.venue.event_id, **more)
         return json.dumps([order.as_json()])
 
 

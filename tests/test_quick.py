@@ -110,7 +110,7 @@ async def test_ended_session_of_each_kind_of_refusal(shared: Service, ann: Perso
 async def test_order_of_the_version_before(shared: Service, ann: Person) -> None:
     """It names no session, since that version has asked for it: during an upgrade both run."""
     venue = await shared.add_event(seats=1)
-    order = Order(UUID(ann.id), uuid4(), venue.event_id, tuple(venue.seats)).as_json()
+    order = Order(uuid4(), UUID(ann.id), uuid4(), venue.event_id, tuple(venue.seats)).as_json()
     refused, done = ({**order, "id": str(uuid4())} for _ in range(2))
     del done["session_id"]
     for number, each, refusal in ((1, refused, "invalid_token"), (2, done, None)):

@@ -157,7 +157,7 @@ async def update_me(body: Profile, request: Request, caller: CallerDep, parts: S
     """Change my name, my address or my language. A new address gets a mail that verifies it."""
     changes = body.model_dump(exclude_unset=True)
     if "email" in changes:
-        await spend(request, rates.MAIL, str(caller.user_id))
+        await spend(request, rates.MAIL, caller.user_id)
     return await parts["accounts"].change_profile(caller.user_id, changes)
 
 
@@ -173,7 +173,7 @@ async def delete_me(
     body: Confirmation, request: Request, caller: CallerDep, parts: StateDep
 ) -> None:
     """Close my account. Bookings still to come are cancelled, and personal data is erased."""
-    await spend(request, rates.PASSWORD, str(caller.user_id))
+    await spend(request, rates.PASSWORD, caller.user_id)
     await parts["accounts"].erase(caller, body.password)
 
 
@@ -189,7 +189,7 @@ async def change_password(
     body: PasswordChange, request: Request, caller: CallerDep, parts: StateDep
 ) -> None:
     """Replace my password. Every other session ends at once."""
-    await spend(request, rates.PASSWORD, str(caller.user_id))
+    await spend(request, rates.PASSWORD, caller.user_id)
     await parts["accounts"].change_password(caller, body.current_password, body.new_password)
 
 
@@ -227,7 +227,7 @@ async def request_email_verification(
     request: Request, caller: CallerDep, parts: StateDep
 ) -> Response:
     """Have a token mailed that verifies my address. Once it is verified, nothing is sent."""
-    await spend(request, rates.MAIL, str(caller.user_id))
+    await spend(request, rates.MAIL, caller.user_id)
     await parts["accounts"].request_verification(caller.user_id)
     return Response(status_code=202)
 

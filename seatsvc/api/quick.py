@@ -22,7 +22,6 @@ from seatsvc.api.rates import buyer
 from seatsvc.api.strict import parse
 from seatsvc.errors import ServiceError, Unavailable
 
-BEARER = re.compile(rb"Bearer ([\w.-]+)", re.ASCII)
 KEY = re.compile(IDEMPOTENCY_KEY.encode())
 EVENT_QUERY = re.compile(rb"(?:event_id=([1-9]\d{0,17}))?", re.ASCII)
 AVAILABILITY = re.compile(r"/events/([1-9]\d{0,17})/availability", re.ASCII)
@@ -62,23 +61,23 @@ async def _hold(call: Call) -> Response | None:
 async def _sell(
     call: Call, model: type[Model], sell: Callable[..., Awaitable[Response]]
 ) -> Response | None:
-    bearer = BEARER.fullmatch(call.headers.get(b"authorization", b""))
+    scheme, _, token = call.headers.get(b"authorization", b"").partition(b" ")
     key = call.headers.get(b"idempotency-key")
     query = call.request.scope["query_string"]
-    if not bearer or query or (key is not None and not KEY.fullmatch(key)):
+    if scheme != b"Bearer" or not token or query or (key is not None and not KEY.fullmatch(key)):
         return None
     body = call.read(model)
     if body is None:
         return None
-    token = bearer[1].decode()
+    bearer = token.decode("latin-1").strip()
     try:
-        claimed = await buyer(call.request, token)
+        claimed = await buyer(call.request, bearer)
         return await sell(body, claimed, state(call.request), key and key.decode())
     except Unavailable:
         raise
     except ServiceError:
         # Only the transaction has looked whether the session lives, and not all refusals are its.
-        await authenticated(call.request, token)
+        await authenticated(call.request, bearer)
         raise
 
 

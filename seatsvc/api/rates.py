@@ -20,7 +20,7 @@ IPV6_SITE_BITS = 64
 MAPPED_BITS = 96
 
 
-async def spend(request: Request, rate: Rate, who: str) -> None:
+async def spend(request: Request, rate: Rate, who: object) -> None:
     """Take this request off a quota. Its answer, whichever it will be, says what is left.
 
     Raises RateLimited.
@@ -41,7 +41,7 @@ async def booker(request: Request, token: str) -> Caller:
     InvalidToken, RateLimited.
     """
     caller = await authenticated(request, token)
-    await spend(request, BOOKING, str(caller.user_id))
+    await spend(request, BOOKING, caller.user_id)
     return caller
 
 
@@ -52,7 +52,7 @@ async def buyer(request: Request, token: str) -> Token:
     """
     claimed = state(request)["sessions"].claimed(token)
     request.scope["user_id"] = claimed.user_id
-    await spend(request, BOOKING, str(claimed.user_id))
+    await spend(request, BOOKING, claimed.user_id)
     return claimed
 
 
