@@ -1,4 +1,4 @@
-"""Redis: Lua scripts in shared pipelines, behind a breaker.
+"""Redis: Lua scripts in shared calls, behind a breaker.
 
 Redis may fail at any moment. Whoever gets RedisDown goes on without it.
 """
@@ -6,7 +6,7 @@ Redis may fail at any moment. Whoever gets RedisDown goes on without it.
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from seatsvc.errors import Unavailable
 from seatsvc.lanes import Lane
+from seatsvc.pipe import Command, Pipe
 from seatsvc.sentinel import REPLY_TIMEOUT_S, UNANSWERED, Primary
 from seatsvc.settings import Settings
 
@@ -80,14 +81,15 @@ class _Call:
 
 
 class Redis:
-    """Runs scripts. Calls that meet travel in one pipeline.
+    """Runs scripts. Calls that meet travel together.
 
     None waits longer than 170 ms, and twice as long as the event loop is late.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._primary = Primary(settings.redis_url.get_secret_value())
-        self._lane = Lane(self._pipeline, calls_max=4)
+        self._lane = Lane(self._run_all, calls_max=4)
+        self._idle: list[Pipe] = []
         self.breaker = Breaker(lambda: asyncio.get_running_loop().time())
 
     async def run(self, script: Script, keys: Sequence[str], *args: str | bytes | int) -> Any:
@@ -124,7 +126,7 @@ class Redis:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for a pipeline."""
+        """How many calls wait to be sent."""
         return len(self._lane)
 
     async def ping(self) -> None:
@@ -142,6 +144,8 @@ class Redis:
 
     async def close(self) -> None:
         """Close the connections."""
+        for pipe in self._idle:
+            await pipe.close()
         await self._primary.close()
 
     @property
@@ -150,27 +154,41 @@ class Redis:
             raise RedisDown("no primary is known")
         return self._primary.client
 
-    async def _pipeline(self, calls: list[_Call]) -> list[Any]:
+    async def _run_all(self, calls: list[_Call]) -> list[Any]:
         if not self.breaker.allows():
             raise RedisDown("the breaker is open")
-        results = await self._in_time(self._send(calls))
+        results = await self._send(calls)
         lost = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
         if lost:
             missing = {calls[i].script for i in lost}
-            again = await self._in_time(self._send([calls[i] for i in lost], missing))
+            again = await self._send([calls[i] for i in lost], missing)
             for i, result in zip(lost, again, strict=True):
                 results[i] = result
         return [self._usable(result) for result in results]
 
     async def _send(self, calls: list[_Call], missing: Collection[Script] = ()) -> list[Any]:
-        pipe = self._client.pipeline(transaction=False)
-        for script in missing:
-            pipe.script_load(script.text)
+        commands: list[Command] = [("SCRIPT", "LOAD", script.text) for script in missing]
         for call in calls:
-            pipe.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
-        return (await pipe.execute(raise_on_error=False))[len(missing) :]
+            commands.append(("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args))
+        pipe = await self._take_pipe()
+        try:
+            replies: list[Any] = await self._in_time(pipe.ask(commands))
+        except BaseException:
+            await pipe.close()
+            raise
+        self._idle.append(pipe)
+        return replies[len(missing) :]
 
-    async def _in_time(self, call: Any) -> Any:
+    async def _take_pipe(self) -> Pipe:
+        """One that leads to the server in use."""
+        while self._idle:
+            pipe = self._idle.pop()
+            if pipe.leads_to(self._client):
+                return pipe
+            await pipe.close()
+        return Pipe(self._client)
+
+    async def _in_time(self, call: Awaitable[Any]) -> Any:
         clock = asyncio.get_running_loop().time
         task, due_at = asyncio.ensure_future(call), clock() + REPLY_TIMEOUT_S
         done, _ = await asyncio.wait({task}, timeout=REPLY_TIMEOUT_S)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ import uvloop
 
 from seatsvc import local
 from seatsvc.locks import FINISH, LOCK
+from seatsvc.pipe import Command, Pipe
 from seatsvc.scripts import Breaker, Redis, RedisDown
 from seatsvc.seats import READ, STORE
 from tests.conftest import make_settings
@@ -267,22 +268,20 @@ def test_breaker() -> None:
 def test_connection_closes_as_it_is_used(
     servers: local.Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """uvloop, on which the service runs, then raises what is neither OSError nor RedisError."""
+    """On uvloop, too, on which the service runs. The next call opens another."""
+    ask = Pipe.ask
 
-    send = redis.asyncio.Connection.send_packed_command
-
-    async def close_and_send(connection: redis.asyncio.Connection, *args: Any) -> None:
-        assert connection._writer is not None
-        connection._writer.transport.abort()
-        await asyncio.sleep(0.01)
-        await send(connection, *args)
+    async def close_and_ask(pipe: Pipe, commands: Sequence[Command]) -> list[Any]:
+        assert pipe._transport is not None
+        pipe._transport.abort()
+        return await ask(pipe, commands)
 
     async def use() -> None:
         runner = Redis(make_settings(servers, "postgres"))
         try:
             assert await runner.run(LOCK, [ONE], 1000, "mine 1") == [[]]
             with monkeypatch.context() as patches:
-                patches.setattr(redis.asyncio.Connection, "send_packed_command", close_and_send)
+                patches.setattr(Pipe, "ask", close_and_ask)
                 with pytest.raises(RedisDown):
                     await runner.run(LOCK, [ONE], 1000, "mine 1")
             assert await runner.run(LOCK, [ONE], 1000, "mine 1") == [[]]

@@ -5,22 +5,27 @@ OpenTelemetry's own variables, which its packages read.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
-from opentelemetry.instrumentation.redis import RedisInstrumentor
-from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.instrumentation.utils import (
+    is_instrumentation_enabled,
+    suppress_instrumentation,
+    unwrap,
+)
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from wrapt import wrap_function_wrapper
 
-from seatsvc import __version__
+from seatsvc import __version__, pipe
 from seatsvc.telemetry import Trace, request_id, trace
 
 FLUSH_S = 1.0
@@ -37,6 +42,7 @@ def _resource() -> Resource:
 
 # Not the global one: nobody else's spans go out, nor does the framework make its own.
 PROVIDER = TracerProvider(resource=_resource(), shutdown_on_exit=False)
+TRACER = PROVIDER.get_tracer("seatsvc", __version__)
 
 
 class Discreet(OTLPSpanExporter):
@@ -75,17 +81,31 @@ def exporting() -> Iterator[None]:
 
     What the block itself does, and what it starts, makes none: it belongs to no request.
     """
-    instrumentors = AsyncPGInstrumentor(), RedisInstrumentor()
+    postgresql = AsyncPGInstrumentor()
     PROVIDER.add_span_processor(BatchSpanProcessor(Discreet()))
-    for instrumentor in instrumentors:
-        instrumentor.instrument(tracer_provider=PROVIDER)
+    postgresql.instrument(tracer_provider=PROVIDER)
+    wrap_function_wrapper(pipe, "Pipe.ask", _ask)
     try:
         with suppress_instrumentation():
             yield
     finally:
-        for instrumentor in instrumentors:
-            instrumentor.uninstrument()
+        unwrap(pipe.Pipe, "ask")
+        postgresql.uninstrument()
         _flush()
+
+
+async def _ask(
+    ask: Callable[[Sequence[pipe.Command]], Awaitable[list[Any]]],
+    _: pipe.Pipe,
+    args: tuple[Sequence[pipe.Command]],
+    __: dict[str, Any],
+) -> list[Any]:
+    """Without the commands' arguments, as who has which seat is nobody's business."""
+    if not is_instrumentation_enabled():
+        return await ask(*args)
+    about: dict[str, str | int] = {"db.system": "redis", "db.operation.batch.size": len(args[0])}
+    with TRACER.start_as_current_span(str(args[0][0][0]), kind=SpanKind.CLIENT, attributes=about):
+        return await ask(*args)
 
 
 def _flush() -> None:
@@ -100,7 +120,6 @@ class Traced:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._tracer = PROVIDER.get_tracer("seatsvc", __version__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -115,7 +134,7 @@ class Traced:
                 status = message["status"]
             await send(message)
 
-        with self._tracer.start_as_current_span(
+        with TRACER.start_as_current_span(
             scope["method"],
             _parent(),
             SpanKind.SERVER,
