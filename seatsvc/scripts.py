@@ -181,12 +181,13 @@ class Redis:
 
     async def _take_pipe(self) -> Pipe:
         """One that leads to the server in use."""
+        client = self._client
         while self._idle:
             pipe = self._idle.pop()
-            if pipe.leads_to(self._client):
+            if pipe.leads_to(client):
                 return pipe
             await pipe.close()
-        return Pipe(self._client)
+        return Pipe(client)
 
     async def _in_time(self, call: Awaitable[Any]) -> Any:
         clock = asyncio.get_running_loop().time

@@ -9,8 +9,10 @@ import redis.asyncio
 from redis.exceptions import ConnectionError, NoScriptError, ResponseError
 
 from seatsvc import local
+from seatsvc.locks import LOCK
 from seatsvc.pipe import Pipe
-from tests.conftest import until
+from seatsvc.scripts import Redis, RedisDown
+from tests.conftest import make_settings, until
 
 
 @pytest.fixture
@@ -101,3 +103,16 @@ async def test_news(pipe: Pipe, client: redis.asyncio.Redis) -> None:
     await replies(pipe, ("HELLO", 3), ("CLIENT", "TRACKING", "ON"), ("GET", "a"))
     await client.set("a", "b")
     assert await replies(pipe, ("GET", "a")) == [b"b"]
+
+
+async def test_while_no_primary_is_known(servers: local.Servers) -> None:
+    """The connections are kept until one is."""
+    runner = Redis(make_settings(servers, "postgres"))
+    assert await runner.run(LOCK, ["{1}:lock:1"], 1000, "mine 1") == [[]]
+    client, runner._primary.client = runner._primary.client, None
+    with pytest.raises(RedisDown):
+        await runner.run(LOCK, ["{1}:lock:1"], 1000, "mine 1")
+    runner._primary.client, [kept] = client, runner._idle
+    assert await runner.run(LOCK, ["{1}:lock:1"], 1000, "mine 1") == [[]]
+    assert runner._idle == [kept]
+    await runner.close()
