@@ -59,12 +59,15 @@ PREFLIGHT_MAX_AGE_S = 3600
 
 
 class Ready(Response):
-    """Ready-made JSON. The general response takes 4 µs more to find out the same two headers."""
+    """Ready-made JSON, or no body. The general response takes 4 µs more to find out its headers."""
 
-    def __init__(self, body: bytes, status: int, headers: dict[str, str]) -> None:
-        self.status_code, self.body, self.background = status, body, None
-        told = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        self.raw_headers = [*told, (b"content-length", b"%d" % len(body)), JSON]
+    def __init__(self, body: bytes | None, status: int, headers: dict[str, str]) -> None:
+        self.status_code, self.body, self.background = status, body or b"", None
+        self.raw_headers = [
+            (name.lower().encode(), value.encode()) for name, value in headers.items()
+        ]
+        if body is not None:
+            self.raw_headers += (b"content-length", b"%d" % len(body)), JSON
 
 
 def cacheable(request: Request, body: bytes, etag: str, cache_control: str) -> Response:
@@ -72,7 +75,7 @@ def cacheable(request: Request, body: bytes, etag: str, cache_control: str) -> R
     headers = {"ETag": etag, "Cache-Control": cache_control}
     known = dict(request.scope["headers"]).get(b"if-none-match")
     if known and matches(known.decode("latin-1"), etag):
-        return Response(status_code=304, headers=headers)
+        return Ready(None, 304, headers)
     return Ready(body, 200, headers)
 
 
