@@ -17,7 +17,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from seatsvc import __version__, db, telemetry
+from seatsvc import __version__, db, migrations, telemetry
 from seatsvc.accounts import Accounts
 from seatsvc.api import (
     accounts,
@@ -261,10 +261,10 @@ async def prepare(state: State) -> Prepared:
     Any number of processes may do this at once.
     """
     database = state["database"]
-    if not await db.pending(database) and not await _wants(state):
+    if not await migrations.pending(database) and not await _wants(state):
         return Prepared([])
-    async with db.setup_lock(database):
-        migrated = await db.migrate(database)
+    async with migrations.setup_lock(database):
+        migrated = await migrations.migrate(database)
         wanted = await _wants(state)
         if "demo" in wanted:
             await state["events"].create(main_hall())

@@ -20,8 +20,8 @@ from uvicorn.supervisors import Multiprocess
 
 from seatsvc import __version__, app, load, local, metrics, settings, telemetry
 from seatsvc.api.protocol import Protocol
-from seatsvc.db import MigrationError
 from seatsvc.errors import ServiceError
+from seatsvc.migrations import MigrationError
 from seatsvc.settings import Settings, SettingsError
 
 GRACE_S = 8

@@ -1,12 +1,10 @@
-"""PostgreSQL: the pool, the named queries in `sql/`, and the migrations."""
+"""PostgreSQL: the pool, and the named queries in `sql/`."""
 
 import asyncio
-import hashlib
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NewType
@@ -41,10 +39,6 @@ Connection = PoolConnectionProxy | asyncpg.Connection
 log = logging.getLogger(__name__)
 
 
-class MigrationError(Exception):
-    """The database and this version's migrations do not fit together."""
-
-
 @cache
 def queries(noun: str) -> dict[str, Query]:
     """The named queries of `sql/<noun>.sql`. The only source of a Query."""
@@ -69,6 +63,8 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
+        # Taken from it, and idle: to be given back and taken anew costs a query's worth.
+        self._kept: list[PoolConnectionProxy] = []
         # The pool itself does not serve its waiters in turn.
         self._turns = asyncio.Semaphore(pool.get_max_size())
         self._long = asyncio.Semaphore(max(1, pool.get_max_size() // LONG_SHARE))
@@ -84,19 +80,43 @@ class Database:
                 await self._turns.acquire()
         try:
             with unavailable_when_down():
-                connection = await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+                connection = await self._take()
+            kept = self._kept  # another list when those in it are lost meanwhile
             try:
                 yield connection
             except (*LOST, asyncpg.ReadOnlySQLTransactionError):
-                await self._pool.expire_connections()
-                with suppress(asyncpg.InterfaceError):  # it is closed already
-                    connection.terminate()  # rather than wait for who may never answer
+                await self._lose(connection)
                 raise
-            finally:
-                with suppress(TimeoutError):  # then it was broken off
-                    await self._pool.release(connection, timeout=RELEASE_TIMEOUT_S)
+            except BaseException:
+                await self._give_back(connection)
+                raise
+            if kept is self._kept:
+                kept.append(connection)
+            else:
+                await self._give_back(connection)
         finally:
             self._turns.release()
+
+    async def _take(self) -> PoolConnectionProxy:
+        while self._kept:
+            connection = self._kept.pop()
+            if _is_open(connection):
+                return connection
+            await self._give_back(connection)
+        async with asyncio.timeout(ACQUIRE_TIMEOUT_S):
+            return await self._pool.acquire()
+
+    async def _give_back(self, connection: PoolConnectionProxy) -> None:
+        with suppress(TimeoutError):  # then it was broken off
+            await self._pool.release(connection, timeout=RELEASE_TIMEOUT_S)
+
+    async def _lose(self, *connections: PoolConnectionProxy) -> None:
+        await self._pool.expire_connections()
+        lost, self._kept = [*self._kept, *connections], []
+        for connection in lost:
+            with suppress(asyncpg.InterfaceError):  # it is closed already
+                connection.terminate()  # rather than wait for who may never answer
+            await self._give_back(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -152,7 +172,22 @@ class Database:
     def usage(self) -> dict[str, int]:
         """Connections open, idle, and allowed."""
         size, idle = self._pool.get_size(), self._pool.get_idle_size()
+        idle += sum(map(_is_open, self._kept))
         return {"open": size, "idle": idle, "max": self._pool.get_max_size()}
+
+    async def close(self) -> None:
+        """Close all connections, however long those take that are still in use: 1.6 s at most."""
+        with suppress(*PASSING):
+            for connection in self._kept:
+                await self._give_back(connection)
+            await asyncio.wait_for(self._pool.close(), COMMAND_TIMEOUT_S)
+        self._pool.terminate()
+
+
+def _is_open(connection: PoolConnectionProxy) -> bool:
+    with suppress(asyncpg.InterfaceError):  # it has left the pool
+        return not connection.is_closed()
+    return False
 
 
 async def _keep_session(_: Connection) -> None:
@@ -166,11 +201,12 @@ async def connect(settings: Settings) -> AsyncIterator[Database]:
     Raises Unavailable after 30 s, SettingsError when it refuses the user or the database.
     """
     pool = await _open_pool(settings)
+    database = Database(pool)
     try:
         await _await_answer(pool)
-        yield Database(pool)
+        yield database
     finally:
-        await _close(pool)
+        await database.close()
 
 
 async def _open_pool(settings: Settings) -> asyncpg.Pool:
@@ -214,78 +250,3 @@ def _session(settings: Settings) -> dict[str, str]:
         "lock_timeout": str(LOCK_TIMEOUT_MS),
         "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
     }
-
-
-async def _close(pool: asyncpg.Pool) -> None:
-    with suppress(*PASSING):
-        await asyncio.wait_for(pool.close(), COMMAND_TIMEOUT_S)
-    pool.terminate()
-
-
-@dataclass(frozen=True)
-class Migration:
-    """A file of `sql/migrations/`, in dbmate's format."""
-
-    version: str
-    up: str
-    checksum: str
-
-
-@cache
-def migrations() -> tuple[Migration, ...]:
-    """All migrations, oldest first."""
-    return tuple(_read_migration(file) for file in sorted((SQL / "migrations").glob("*.sql")))
-
-
-def _read_migration(file: Path) -> Migration:
-    text = file.read_text()
-    up = text.partition("-- migrate:up")[2].partition("-- migrate:down")[0]
-    return Migration(file.name.partition("_")[0], up, hashlib.sha256(text.encode()).hexdigest())
-
-
-async def pending(db: Database) -> list[Migration]:
-    """The migrations that this database still needs.
-
-    Newer ones may be there: while a new version rolls out, the old one still runs. Raises
-    MigrationError when one that ran was changed since.
-    """
-    sql = queries("db")
-    rows = await db.fetch(sql["get_migrations"]) if await db.only(sql["has_migrations"]) else []
-    applied = {row["version"]: row["checksum"] for row in rows}
-    for migration in migrations():
-        if applied.get(migration.version, migration.checksum) != migration.checksum:
-            raise MigrationError(
-                f"Migration {migration.version} was changed after it ran on this database. "
-                "Restore the file and put the change into a new migration."
-            )
-    return [migration for migration in migrations() if migration.version not in applied]
-
-
-@asynccontextmanager
-async def setup_lock(db: Database) -> AsyncIterator[None]:
-    """Only one process at a time sets up a database."""
-    sql = queries("db")
-    async with db.connection() as connection:
-        await connection.execute("set lock_timeout = 0; set statement_timeout = 0")
-        await connection.fetchval(sql["lock_setup"], timeout=START_PATIENCE_S)
-        try:
-            yield
-        finally:
-            await connection.fetchval(sql["unlock_setup"])
-            await connection.execute("reset lock_timeout; reset statement_timeout")
-
-
-async def migrate(db: Database) -> list[str]:
-    """Apply what is pending, each migration in its own transaction; their versions.
-
-    The caller holds the setup lock.
-    """
-    sql = queries("db")
-    await db.execute(sql["create_migrations"])
-    todo = await pending(db)
-    for migration in todo:
-        async with db.transaction() as connection:
-            await connection.execute("set local statement_timeout = 0")
-            await connection.execute(migration.up, timeout=None)
-            await connection.execute(sql["add_migration"], migration.version, migration.checksum)
-    return [migration.version for migration in todo]

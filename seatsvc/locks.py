@@ -7,13 +7,11 @@ only adds load, so a seat that someone else is at is refused at once.
 import asyncio
 import math
 import secrets
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from seatsvc.errors import Busy, IdempotencyInFlight
 from seatsvc.lanes import Lane
-from seatsvc.scripts import Redis, RedisDown, Script
+from seatsvc.scripts import Call, Redis, RedisDown, Script
 from seatsvc.settings import Settings
 
 LOCK = Script("lock")
@@ -59,15 +57,28 @@ class SeatLocks:
 
         Without Redis nothing is locked and nobody refused: the database arbitrates.
         """
-        answers = await _by_event(claims, self._lock_event)
-        return [_refusal(claim, answer) for claim, answer in zip(claims, answers, strict=True)]
+        groups = _by_event(claims)
+        answers = await self._redis.run_all([self._locking(group) for group in groups.values()])
+        refusals: dict[str, Exception | None] = {}
+        for group, answer in zip(groups.values(), answers, strict=True):
+            if not isinstance(answer, RedisDown):
+                for claim, busy in zip(group, answer, strict=True):
+                    refusals[claim.token] = _refusal(claim, busy)
+        return [refusals.get(claim.token) for claim in claims]
 
     async def tell(self, claims: list[Claim]) -> list[bool]:
         """End writes: make every reader of their events look anew, and unlock.
 
         False for those of whom Redis could not be told; they wait before they answer.
         """
-        return [answer is None for answer in await _by_event(claims, self._tell_event)]
+        groups, era = _by_event(claims), self._redis.era
+        answers = await self._redis.run_all([_finishing(*group) for group in groups.items()])
+        agreed = self._redis.agreed(era)
+        told = {
+            event_id: agreed and not isinstance(answer, RedisDown)
+            for event_id, answer in zip(groups, answers, strict=True)
+        }
+        return [told[claim.event_id] for claim in claims]
 
     async def finish(self, claim: Claim) -> None:
         """Tell of a write, or wait. When this returns, nobody is shown the old state any more."""
@@ -78,25 +89,28 @@ class SeatLocks:
         """Wait until no cache can show what it was filled with before this call."""
         await asyncio.sleep(self._stale_s)
 
-    async def _lock_event(self, claims: list[Claim]) -> Any:
+    def _locking(self, claims: list[Claim]) -> Call:
         keys = [key for claim in claims for key in claim.keys]
         owners = " ".join(f"{claim.token} {len(claim.keys)}" for claim in claims)
-        return await self._redis.run(LOCK, keys, self._ttl_ms, owners)
-
-    async def _tell_event(self, claims: list[Claim]) -> list[None]:
-        event_id = claims[0].event_id
-        keys = [key for claim in claims for key in claim.keys]
-        tokens = " ".join(claim.token for claim in claims for _ in claim.keys)
-        shared = [generation_key(event_id), entry_key(event_id)]
-        args = [*shared, *keys], GENERATION_TTL_MS, tokens
-        await self._redis.run_agreed(self._redis.era, FINISH, *args)
-        return [None] * len(claims)
+        return Call(LOCK, keys, (self._ttl_ms, owners))
 
 
-def _refusal(claim: Claim, busy: Any) -> Exception | None:
+def _finishing(event_id: int, claims: list[Claim]) -> Call:
+    keys = [key for claim in claims for key in claim.keys]
+    tokens = " ".join(claim.token for claim in claims for _ in claim.keys)
+    shared = [generation_key(event_id), entry_key(event_id)]
+    return Call(FINISH, [*shared, *keys], (GENERATION_TTL_MS, tokens))
+
+
+def _by_event(claims: list[Claim]) -> dict[int, list[Claim]]:
+    groups: dict[int, list[Claim]] = {}
+    for claim in claims:
+        groups.setdefault(claim.event_id, []).append(claim)
+    return groups
+
+
+def _refusal(claim: Claim, busy: list[int]) -> Exception | None:
     """Of a claim that found these of its keys, counted from 1, locked by others."""
-    if isinstance(busy, Exception):
-        return None if isinstance(busy, RedisDown) else busy
     if busy and busy[-1] > len(claim.seat_ids):
         return IdempotencyInFlight(retry_after_s=1)
     if busy:
@@ -113,18 +127,3 @@ def generation_key(event_id: int) -> str:
 def entry_key(event_id: int) -> str:
     """The event's cached availability."""
     return f"{{{event_id}}}:avail"
-
-
-async def _by_event(
-    claims: list[Claim], run: Callable[[list[Claim]], Awaitable[list[Any]]]
-) -> list[Any]:
-    """One call for each event, side by side; the results in the order of the claims."""
-    groups: dict[int, list[Claim]] = {}
-    for claim in claims:
-        groups.setdefault(claim.event_id, []).append(claim)
-    answers = await asyncio.gather(*map(run, groups.values()), return_exceptions=True)
-    results: dict[int, Any] = {}
-    for group, answer in zip(groups.values(), answers, strict=True):
-        each = [answer] * len(group) if isinstance(answer, BaseException) else answer
-        results.update(zip(map(id, group), each, strict=True))
-    return [results[id(claim)] for claim in claims]

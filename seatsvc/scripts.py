@@ -74,7 +74,9 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class Call:
+    """A script to run, with what it takes."""
+
     script: Script
     keys: Sequence[str]
     args: Sequence[str | bytes | int]
@@ -88,7 +90,7 @@ class Redis:
 
     def __init__(self, settings: Settings) -> None:
         self._primary = Primary(settings.redis_url.get_secret_value())
-        self._lane = Lane(self._run_all, calls_max=4)
+        self._lane = Lane(self.run_all, calls_max=4)
         self._idle: list[Pipe] = []
         self.breaker = Breaker(lambda: asyncio.get_running_loop().time())
 
@@ -98,7 +100,7 @@ class Redis:
         Raises RedisDown.
         """
         try:
-            return await self._lane(_Call(script, keys, args))
+            return await self._lane(Call(script, keys, args))
         except Unavailable as error:
             raise RedisDown("too many calls wait") from error
 
@@ -110,9 +112,20 @@ class Redis:
         Raises RedisDown.
         """
         result = await self.run(script, keys, *args)
-        if era != self.era or not self._primary.sure:
+        if not self.agreed(era):
             raise RedisDown("another primary may be in use")
         return result
+
+    async def run_all(self, calls: Sequence[Call]) -> list[Any]:
+        """What each script returned, or RedisDown in its place: for whoever has many, at once."""
+        try:
+            return await self._run_all(calls) if calls else []
+        except RedisDown as error:
+            return [error] * len(calls)
+
+    def agreed(self, era: str) -> bool:
+        """Has every worker used the server that `era` names, as far as this one can know?"""
+        return era == self.era and self._primary.sure
 
     @property
     def era(self) -> str:
@@ -154,7 +167,7 @@ class Redis:
             raise RedisDown("no primary is known")
         return self._primary.client
 
-    async def _run_all(self, calls: list[_Call]) -> list[Any]:
+    async def _run_all(self, calls: Sequence[Call]) -> list[Any]:
         if not self.breaker.allows():
             raise RedisDown("the breaker is open")
         results = await self._send(calls)
@@ -166,7 +179,7 @@ class Redis:
                 results[i] = result
         return [self._usable(result) for result in results]
 
-    async def _send(self, calls: list[_Call], missing: Collection[Script] = ()) -> list[Any]:
+    async def _send(self, calls: Sequence[Call], missing: Collection[Script] = ()) -> list[Any]:
         commands: list[Command] = [("SCRIPT", "LOAD", script.text) for script in missing]
         for call in calls:
             commands.append(("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args))
@@ -190,19 +203,21 @@ class Redis:
         return Pipe(client)
 
     async def _in_time(self, call: Awaitable[Any]) -> Any:
-        clock = asyncio.get_running_loop().time
-        task, due_at = asyncio.ensure_future(call), clock() + REPLY_TIMEOUT_S
-        done, _ = await asyncio.wait({task}, timeout=REPLY_TIMEOUT_S)
-        if not done:
-            # A late event loop looks like a late Redis: let what has arrived be read first.
-            late_s = clock() - due_at
-            done, _ = await asyncio.wait({task}, timeout=LOOP_GRACE_S + late_s)
-        if not done:
-            task.cancel()
-            self.breaker.failed("no reply in time")
-            raise RedisDown("no reply in time")
+        loop = asyncio.get_running_loop()
+        due_at = loop.time() + REPLY_TIMEOUT_S
         try:
-            result = task.result()
+            async with asyncio.timeout(None) as limit:
+                # A late event loop looks like a late Redis: let what has arrived be read first.
+                alarm = loop.call_at(
+                    due_at, lambda: limit.reschedule(2 * loop.time() - due_at + LOOP_GRACE_S)
+                )
+                try:
+                    result = await call
+                finally:
+                    alarm.cancel()
+        except TimeoutError as error:
+            self.breaker.failed("no reply in time")
+            raise RedisDown("no reply in time") from error
         except UNANSWERED as error:
             self.breaker.failed(type(error).__name__)
             raise RedisDown(type(error).__name__) from error

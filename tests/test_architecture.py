@@ -18,8 +18,8 @@ FUNCTION_LINES_MAX = 50
 # what `SIBLINGS` names. A new module is added to one of these.
 BASE = {"settings", "errors", "metrics", "patience"}
 TOOLS = {
-    "db", "hosts", "lanes", "pipe", "scripts", "sentinel", "locks", "rates", "sections", "halls",
-    "orders", "passwords", "tokens", "texts", "mail", "delivery",
+    "db", "migrations", "hosts", "lanes", "pipe", "scripts", "sentinel", "locks", "rates",
+    "sections", "halls", "orders", "passwords", "tokens", "texts", "mail", "delivery",
 }  # fmt: skip
 SERVICES = {
     "sessions", "accounts", "events", "ticket_types", "seats", "checkout", "holds", "bookings",

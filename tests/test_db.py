@@ -9,12 +9,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from seatsvc import app, db, local
+from seatsvc import app, db, local, migrations
 from seatsvc.errors import Unavailable
 from seatsvc.settings import Settings
-from tests.conftest import PASSWORD, make_settings
+from tests.conftest import PASSWORD, make_settings, until
 
-VERSIONS = [migration.version for migration in db.migrations()]
+VERSIONS = [migration.version for migration in migrations.migrations()]
 TABLES = "select tablename from pg_tables where schemaname = 'public' order by tablename"
 
 
@@ -24,9 +24,9 @@ def sql_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     copy = tmp_path / "sql"
     shutil.copytree(db.SQL, copy)
     monkeypatch.setattr(db, "SQL", copy)
-    db.migrations.cache_clear()
+    migrations.migrations.cache_clear()
     yield copy
-    db.migrations.cache_clear()
+    migrations.migrations.cache_clear()
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ async def test_changed_migration_is_refused(
     """A migration that was edited after it ran stops the start."""
     [old, *_] = sorted((sql_copy / "migrations").iterdir())
     old.write_text(old.read_text() + "\n-- an afterthought\n")
-    with pytest.raises(db.MigrationError, match=f"{VERSIONS[0]} was changed"):
-        await db.pending(database)
-    with pytest.raises(db.MigrationError):
+    with pytest.raises(migrations.MigrationError, match=f"{VERSIONS[0]} was changed"):
+        await migrations.pending(database)
+    with pytest.raises(migrations.MigrationError):
         await prepare(servers)
 
 
@@ -90,9 +90,9 @@ async def test_new_migration_is_applied_once(
     """Only what is missing runs, and is remembered."""
     new = sql_copy / "migrations" / "9999_new.sql"
     new.write_text("-- migrate:up\ncreate table new (id int);\n-- migrate:down\ndrop table new;\n")
-    assert [migration.version for migration in await db.pending(database)] == ["9999"]
+    assert [migration.version for migration in await migrations.pending(database)] == ["9999"]
     assert (await prepare(servers)).migrations == ["9999"]
-    assert await db.pending(database) == []
+    assert await migrations.pending(database) == []
     assert (await prepare(servers)).migrations == []
 
 
@@ -105,7 +105,7 @@ async def test_failed_migration_leaves_nothing(
         file.write_text(f"-- migrate:up\ncreate table new_{version} ();\n{last}\n")
     with pytest.raises(asyncpg.DivisionByZeroError):
         await prepare(servers)
-    assert [migration.version for migration in await db.pending(database)] == ["9999"]
+    assert [migration.version for migration in await migrations.pending(database)] == ["9999"]
     async with database.connection() as connection:
         tables = [row[0] for row in await connection.fetch(TABLES)]
     assert "new_9998" in tables
@@ -126,7 +126,7 @@ async def test_setup_lock_is_one_process_at_a_time(test_settings: Settings) -> N
     entered = asyncio.Event()
 
     async def first() -> None:
-        async with db.connect(test_settings) as database, db.setup_lock(database):
+        async with db.connect(test_settings) as database, migrations.setup_lock(database):
             entered.set()
             while not await waits_for_setup(database):
                 pass
@@ -134,7 +134,7 @@ async def test_setup_lock_is_one_process_at_a_time(test_settings: Settings) -> N
 
     async def second() -> None:
         await entered.wait()
-        async with db.connect(test_settings) as database, db.setup_lock(database):
+        async with db.connect(test_settings) as database, migrations.setup_lock(database):
             order.append("second")
 
     await asyncio.gather(first(), second())
@@ -159,7 +159,7 @@ async def test_setup_lock_ends_with_its_block(test_settings: Settings) -> None:
             before = await timeouts(connection)
         for _ in range(3):
             with pytest.raises(RuntimeError, match="mine"):
-                async with db.setup_lock(database):
+                async with migrations.setup_lock(database):
                     raise RuntimeError("mine")
         async with database.connection() as one, database.connection() as two:
             assert await timeouts(one) == await timeouts(two) == before
@@ -215,4 +215,36 @@ async def test_failed_transaction_is_rolled_back(database: db.Database) -> None:
 
     with pytest.raises(RuntimeError, match="mine"):
         await fails()
-    assert await db.pending(database) == []
+    assert await migrations.pending(database) == []
+
+
+async def test_connection_is_kept(database: db.Database) -> None:
+    """The one used last is used next, and one that has ended is not."""
+    own = "select pg_backend_pid()"
+
+    async def one_is_open() -> bool:
+        return database.usage()["open"] == 1
+
+    async with database.connection() as one, database.connection() as two:
+        first, second = await one.fetchval(own), await two.fetchval(own)
+    async with database.connection() as one:
+        assert await one.fetchval(own) == first
+        await one.execute("select pg_terminate_backend($1)", second)
+    await until(one_is_open)
+    assert database.usage()["idle"] == 1
+    async with database.connection() as one, database.connection() as two:
+        assert await one.fetchval(own) == first
+        assert await two.fetchval(own) != second
+
+
+async def test_who_was_lost_meanwhile_is_not_kept(database: db.Database) -> None:
+    """When one connection turns out to lead nowhere, neither do those in use, nor those kept."""
+    async with database.connection(), database.connection():
+        pass
+    assert database.usage()["idle"] == 2
+    async with database.connection() as in_use:
+        with pytest.raises(asyncpg.InterfaceError):
+            async with database.connection(), database.connection():
+                raise asyncpg.InterfaceError("it has ended")
+        assert await in_use.fetchval("select 1") == 1
+    assert database.usage()["open"] == 0

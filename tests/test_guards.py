@@ -155,7 +155,7 @@ async def no_order(build: Build) -> None:
 
 async def no_user_lock(build: Build) -> None:
     """A user's orders do not take turns."""
-    edit = "from users where id in (select user_id from unnest(requests))", "from users where false"
+    edit = "from users where id = any (buyers)", "from users where false"
     await build.rewrite("lock_parties", edit)
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from seatsvc import __version__, db, metrics
+from seatsvc import __version__, db, metrics, migrations
 from seatsvc.api.deps import State, StateDep
 from seatsvc.api.problems import answers
 from seatsvc.errors import Unavailable
@@ -47,8 +47,8 @@ async def readyz(parts: StateDep) -> Alive:
     if parts["draining"].is_set():
         raise Unavailable("About to stop.")
     try:
-        current = not await db.pending(parts["database"])
-    except db.MigrationError as error:
+        current = not await migrations.pending(parts["database"])
+    except migrations.MigrationError as error:
         raise Unavailable(str(error)) from error
     if not current:
         raise Unavailable("The database's migrations are not current. Run: seatsvc migrate")

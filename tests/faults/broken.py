@@ -19,7 +19,7 @@ from seatsvc.errors import Unavailable
 from seatsvc.lanes import Lane
 from seatsvc.locks import Claim, SeatLocks
 from seatsvc.orders import Order
-from seatsvc.scripts import Redis, RedisDown
+from seatsvc.scripts import Redis
 from seatsvc.sentinel import Primary
 from tests.faults import watched
 from tests.faults.giving_up import cancels, no_shield
@@ -46,17 +46,16 @@ def no_unlock(patches: pytest.MonkeyPatch) -> None:
 
 def forgotten_locks(patches: pytest.MonkeyPatch) -> None:
     """Who was not told that it got its locks does not release them."""
-    lock_event = SeatLocks._lock_event
+    lock = SeatLocks.lock
 
-    async def forget(ours: SeatLocks, claims: list[Claim]) -> Any:
-        try:
-            return await lock_event(ours, claims)
-        except RedisDown:
+    async def forget(ours: SeatLocks, claims: list[Claim]) -> list[Exception | None]:
+        refusals = await lock(ours, claims)
+        if ours._redis.breaker._failures:
             for claim in claims:
                 claim.keys = []
-            raise
+        return refusals
 
-    patches.setattr(SeatLocks, "_lock_event", forget)
+    patches.setattr(SeatLocks, "lock", forget)
 
 
 def no_settling(patches: pytest.MonkeyPatch) -> None:
@@ -93,12 +92,15 @@ def old_locks_count(patches: pytest.MonkeyPatch) -> None:
 
 def needs_redis(patches: pytest.MonkeyPatch) -> None:
     """Without Redis nobody may book."""
-    refusal = locks._refusal
+    lock = SeatLocks.lock
 
-    def refuse(claim: Claim, busy: Any) -> Exception | None:
-        return Unavailable() if isinstance(busy, RedisDown) else refusal(claim, busy)
+    async def refuse(ours: SeatLocks, claims: list[Claim]) -> list[Exception | None]:
+        refusals = await lock(ours, claims)
+        if not ours._redis.breaker._failures:
+            return refusals
+        return [refusal or Unavailable() for refusal in refusals]
 
-    patches.setattr(locks, "_refusal", refuse)
+    patches.setattr(SeatLocks, "lock", refuse)
 
 
 def no_timeouts(patches: pytest.MonkeyPatch) -> None:
