@@ -83,7 +83,9 @@ class Checkout(Generic[S]):
         self._committed_query = committed
         self._from_row = from_row
         # An order of 32 costs PostgreSQL what one of 64 does, and two calls share a crowd evenly.
-        self._lane = Lane(self._take_batch, batch_max=32, apart=lambda order: (order.user_id,))
+        self._lane = Lane(
+            self._take_batch, crowd=6, batch_max=32, apart=lambda order: (order.user_id,)
+        )
         self._closed = Lane(self._closed_batch)
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -105,16 +107,9 @@ class Checkout(Generic[S]):
             if choice.seat_ids:
                 event_id = (await self._seats.hall_of(choice.seat_ids)).event_id
             order = Order(
-                uuid4(),
-                buyer.user_id,
-                buyer.session_id,
-                event_id,
-                tuple(sorted(choice.seat_ids)),
-                choice.hold_id,
-                choice.ticket_type_id,
-                key,
-                request_hash,
-            )
+                uuid4(), buyer.user_id, buyer.session_id, event_id, tuple(sorted(choice.seat_ids)),
+                choice.hold_id, choice.ticket_type_id, key, request_hash,
+            )  # fmt: skip
             if choice.quantity:
                 return await self._take_best(order, choice)
             return await self._take(order)

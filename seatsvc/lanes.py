@@ -18,6 +18,7 @@ from seatsvc.errors import Unavailable
 
 # With what a batch may then take, the answer comes within three seconds.
 PATIENCE_S = 0.7
+SOON_S = 0.025  # how long fewer than `crowd` wait for the end of a call under way
 CROWDED = "Too many requests wait already. Try again in a moment."
 
 Item = TypeVar("Item")
@@ -46,6 +47,8 @@ class Lane(Generic[Item, Result]):
     items of that batch fail with it. Whoever is cancelled while waiting cancels nobody else.
     A batch runs in the context of who has been waiting longest: its logs and its trace are theirs.
     Items for which `apart` names something in common never share a batch.
+    Beside a call under way another one begins for a `crowd` that waits, or once someone has waited
+    for 25 ms: small batches take more from everybody than they save who is in them.
     Refused is whoever has waited longer than a request may, and whoever waits for `patience_s` in
     which no batch has ended; with endless patience nobody.
     """
@@ -56,6 +59,7 @@ class Lane(Generic[Item, Result]):
         *,
         calls_max: int = 2,
         batch_max: int = 64,
+        crowd: int = 1,
         waiting_max: int = 2000,
         patience_s: float = PATIENCE_S,
         apart: Callable[[Item], Collection[Hashable]] = lambda _: (),
@@ -63,11 +67,13 @@ class Lane(Generic[Item, Result]):
         self._run = run
         self._calls_max = calls_max
         self._batch_max = batch_max
+        self._crowd = crowd
         self._waiting_max = math.inf if patience_s == math.inf else waiting_max
         self._patience_s = patience_s
         self._apart = apart
         self._waiting: deque[_Waiting[Item, Result]] = deque()  # in the order of their deadlines
         self._alarm: asyncio.TimerHandle | None = None
+        self._soon: asyncio.TimerHandle | None = None
         self._patient_until = 0.0  # so long as calls end in time, it is only a long queue
         self._calls = 0
         self._tasks: set[asyncio.Task[None]] = set()  # so that none is collected while it runs
@@ -83,9 +89,10 @@ class Lane(Generic[Item, Result]):
         future: asyncio.Future[Result] = loop.create_future()
         until = loop.time() + self._patience_s
         self._waiting.append(_Waiting(item, future, copy_context(), until))
-        if self._calls < self._calls_max:
-            self._calls += 1
-            self._begin()
+        if self._calls == 0 or len(self._waiting) >= self._crowd:
+            self._begin_another()
+        elif self._soon is None:
+            self._soon = loop.call_later(SOON_S, self._begin_another)
         if self._alarm is None:
             self._set_alarm()
         return await future
@@ -111,6 +118,14 @@ class Lane(Generic[Item, Result]):
         while self._waiting and max(self._waiting[0].until, self._patient_until) <= now:
             self._waiting.popleft().refuse()
         self._set_alarm()
+
+    def _begin_another(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if self._waiting and self._calls < self._calls_max:
+            self._calls += 1
+            self._begin()
 
     def _begin(self) -> None:
         task = asyncio.create_task(self._drain(), context=self._waiting[0].context)

@@ -129,7 +129,7 @@ class Seats:
         """The states as of no earlier than this call; readers that meet share one look."""
         look = self._looks.get(hall.event_id)
         if look is None:
-            look = self._looks[hall.event_id] = Lane(self._look_once)
+            look = self._looks[hall.event_id] = Lane(self._look_once, crowd=64)
         return await look(hall)
 
     async def recent(self, hall: Hall) -> Snapshot:

@@ -83,6 +83,37 @@ async def test_batch_max_and_calls_max() -> None:
     assert sorted(n for batch in calls.batches for n in batch) == list(range(20, 50))
 
 
+async def test_few_wait_for_the_call_under_way() -> None:
+    """They ride together when it ends; a crowd needs not wait for that."""
+    calls = Calls()
+    calls.go.clear()
+    lane = Lane(calls.run, crowd=3)
+    riders = [asyncio.create_task(lane(0))]
+    await turn()
+    riders += [asyncio.create_task(lane(n)) for n in (1, 2)]
+    await turn()
+    assert calls.batches == [[0]]
+    riders += [asyncio.create_task(lane(3))]
+    await turn()
+    assert calls.batches == [[0], [1, 2, 3]]
+    calls.go.set()
+    assert await asyncio.gather(*riders) == [0, 2, 4, 6]
+
+
+async def test_few_do_not_wait_for_a_call_that_takes_long() -> None:
+    """Soon they begin one of their own."""
+    calls = Calls()
+    calls.go.clear()
+    lane = Lane(calls.run, crowd=3)
+    stuck = asyncio.create_task(lane(0))
+    await turn()
+    calls.go = asyncio.Event()
+    calls.go.set()
+    assert await asyncio.gather(*map(lane, (1, 2))) == [2, 4]
+    assert calls.batches == [[0], [1, 2]]
+    stuck.cancel()
+
+
 async def test_one_refusal_is_ones_own() -> None:
     """A result that is an exception is raised for its item; the neighbours get theirs."""
     lane = Lane(Calls().run)
