@@ -18,7 +18,7 @@ pytestmark = pytest.mark.faults
 
 LOAD_S = 8.0
 CALM_S = 2.0
-LOSSES = 10
+LOSSES = 30
 WIPES = 100  # so that there is often one write between two, and the next has its number
 LONG_TTL_MS = 60_000
 
