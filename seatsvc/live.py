@@ -28,7 +28,7 @@ SILENCE_S = 15.0
 # A crowd is told less often, so that the worker has time for its bookings.
 TOLD_PER_S = 15_000
 REST_MAX_S = 0.15
-AT_ONCE = 20  # watchers; then whatever else waits has its turn
+AT_ONCE = 10  # watchers; then whatever else waits has its turn
 COMMENT = b":\n\n"
 CHUNK = 4096
 
