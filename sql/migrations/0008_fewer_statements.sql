@@ -4,11 +4,9 @@
 -- most of it. Now one statement reads the orders, holds are looked for only where some are named,
 -- and what is written is answered by the statement that writes it.
 
-drop function judge, lock_parties, running_holds;
-
 -- Locks every row that could make one batch wait for another, except the seats. Ended by the
 -- transaction that also does the work. Returns which of the holds still run.
-create function lock_parties(requests seat_request[]) returns uuid[]
+create or replace function lock_parties(requests seat_request[]) returns uuid[]
 language plpgsql as $$
 declare
     buyers uuid[];
@@ -33,19 +31,12 @@ begin
     perform from ticket_types
       where event_id = any (chosen) and quantity is not null
       order by id for no key update;
-    if named is null then
-        return '{}';
-    end if;
-    return array(
-        select h.id
-          from unnest(requests) r
-          join holds h on h.id = r.hold_id and h.user_id = r.user_id
-         where h.ended_at is null and h.expires_at > clock_timestamp());
+    return case when named is null then '{}' else running_holds(requests) end;
 end $$;
 
 -- Decides all orders of a batch, no two of which have a user or a seat in common. First every row
 -- is locked that could change the answer: a count in the same snapshot as the lock would be wrong.
-create function judge(requests seat_request[]) returns seat_verdict[]
+create or replace function judge(requests seat_request[]) returns seat_verdict[]
 language plpgsql as $$
 declare
     running uuid[]   := lock_parties(requests);
