@@ -175,7 +175,9 @@ class Stage:
         found = await self.violations()
         what = f"violations in {len(self.caller.history):,} calls"
         figures.compare(fault, what, len(found), 0)
-        assert not found, "\n".join(map(str, found[:LINES_MAX]))
+        logs = [line for worker in self.workers for line in worker.log.splitlines()]
+        crashes = [line for line in logs if "Traceback" in line]
+        assert not found, "\n".join(map(str, [*found[:LINES_MAX], *crashes[-LINES_MAX:]]))
 
     async def violations(self) -> list[Violation]:
         """What was broken by the time that every client knows, and nothing goes on any more."""

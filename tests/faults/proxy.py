@@ -120,12 +120,15 @@ class Proxy:
     async def _pump(
         self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_reply: bool
     ) -> None:
+        verdict = Verdict.PASS
         with suppress(OSError):
             while chunk := await reader.read(CHUNK):
                 _note(link, chunk, is_reply)
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                await _carry_out(self.rule(link, chunk, is_reply), link, chunk, writer)
+                if verdict is not Verdict.SWALLOW:  # TCP leaves no holes: what follows is lost, too
+                    verdict = self.rule(link, chunk, is_reply)
+                await _carry_out(verdict, link, chunk, writer)
         writer.close()
 
 

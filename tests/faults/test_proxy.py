@@ -65,11 +65,12 @@ async def test_delays(proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("reply", [False, True])
 async def test_swallows(proxy: Proxy, reply: bool) -> None:
-    """A request, or the reply to it, and nothing else."""
+    """A request, or the reply to it, and what follows on this connection; nothing else."""
     proxy.rule = verdict_on(b"two", Verdict.SWALLOW, reply=reply)
     async with connected(proxy.url) as wire:
         assert await echo(wire, b"one") == b"one"
         assert await echo(wire, b"two") == b""
+        assert await echo(wire, b"three") == b""
     async with connected(proxy.url) as wire:
         assert await echo(wire, b"three") == b"three"
 
