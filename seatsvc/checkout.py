@@ -84,7 +84,11 @@ class Checkout(Generic[S]):
         self._from_row = from_row
         # An order of 32 costs PostgreSQL what one of 64 does, and two calls share a crowd evenly.
         self._lane = Lane(
-            self._take_batch, crowd=10, batch_max=32, apart=lambda order: (order.user_id,)
+            self._take_batch,
+            batch_max=32,
+            crowd=12,
+            unhurried=True,
+            apart=lambda order: (order.user_id,),
         )
         self._closed = Lane(self._closed_batch)
         self._running: set[asyncio.Task[Any]] = set()

@@ -18,7 +18,7 @@ from seatsvc.errors import Unavailable
 
 # With what a batch may then take, the answer comes within three seconds.
 PATIENCE_S = 0.7
-SOON_S = 0.025  # how long fewer than `crowd` wait for the end of a call under way
+SOON_S = 0.025  # how long fewer than `crowd` wait for others
 CROWDED = "Too many requests wait already. Try again in a moment."
 
 Item = TypeVar("Item")
@@ -48,7 +48,8 @@ class Lane(Generic[Item, Result]):
     A batch runs in the context of who has been waiting longest: its logs and its trace are theirs.
     Items for which `apart` names something in common never share a batch.
     Beside a call under way another one begins for a `crowd` that waits, or once someone has waited
-    for 25 ms: small batches take more from everybody than they save who is in them.
+    for 25 ms: small batches take more from everybody than they save who is in them. In an
+    `unhurried` lane the same holds for the next call, while many requests wait for answers.
     Refused is whoever has waited longer than a request may, and whoever waits for `patience_s` in
     which no batch has ended; with endless patience nobody.
     """
@@ -60,6 +61,7 @@ class Lane(Generic[Item, Result]):
         calls_max: int = 2,
         batch_max: int = 64,
         crowd: int = 1,
+        unhurried: bool = False,
         waiting_max: int = 2000,
         patience_s: float = PATIENCE_S,
         apart: Callable[[Item], Collection[Hashable]] = lambda _: (),
@@ -68,6 +70,7 @@ class Lane(Generic[Item, Result]):
         self._calls_max = calls_max
         self._batch_max = batch_max
         self._crowd = crowd
+        self._unhurried = unhurried
         self._waiting_max = math.inf if patience_s == math.inf else waiting_max
         self._patience_s = patience_s
         self._apart = apart
@@ -89,7 +92,8 @@ class Lane(Generic[Item, Result]):
         future: asyncio.Future[Result] = loop.create_future()
         until = loop.time() + self._patience_s
         self._waiting.append(_Waiting(item, future, copy_context(), until))
-        if self._calls == 0 or len(self._waiting) >= self._crowd:
+        alone = self._calls == 0 and len(self._waiting) == 1
+        if alone or len(self._waiting) >= self._crowd:
             self._begin_another()
         elif self._soon is None:
             self._soon = loop.call_later(SOON_S, self._begin_another)
@@ -103,7 +107,8 @@ class Lane(Generic[Item, Result]):
 
     async def finish(self) -> None:
         """Let what was begun end."""
-        while self._tasks:
+        while self._waiting or self._tasks:
+            self._begin_another()
             await asyncio.wait(self._tasks)
 
     def _set_alarm(self) -> None:
@@ -142,10 +147,13 @@ class Lane(Generic[Item, Result]):
             going_on = bool(self._waiting)
         finally:
             # In the same breath as the last look: a task that is as good as done starts no batch.
-            if going_on:
+            if going_on and not self._lingers():
                 self._begin()
             else:
                 self._calls -= 1
+
+    def _lingers(self) -> bool:
+        return self._unhurried and self._soon is not None and patience.crowded()
 
     def _next_batch(self) -> list[_Waiting[Item, Result]]:
         batch: list[_Waiting[Item, Result]] = []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from seatsvc import patience
 from seatsvc.errors import Unavailable
 from seatsvc.lanes import Lane
 
@@ -112,6 +113,48 @@ async def test_few_do_not_wait_for_a_call_that_takes_long() -> None:
     assert await asyncio.gather(*map(lane, (1, 2))) == [2, 4]
     assert calls.batches == [[0], [1, 2]]
     stuck.cancel()
+
+
+async def paused(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Lane[int, int], "asyncio.Task[int]"]:
+    """A lane whose call has ended, and 1, who waits for its next one. Many wait for answers."""
+    monkeypatch.setattr(patience, "unanswered", patience.FEW)
+    calls.go.clear()
+    lane = Lane(calls.run, crowd=3, unhurried=True)
+    first = asyncio.create_task(lane(0))
+    await turn()
+    second = asyncio.create_task(lane(1))
+    await turn()
+    calls.go.set()
+    assert await first == 0
+    await turn()
+    assert calls.batches == [[0]]
+    return lane, second
+
+
+async def test_where_many_wait_few_wait_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call is begun for one; for a crowd it is."""
+    calls = Calls()
+    lane, rider = await paused(calls, monkeypatch)
+    assert await asyncio.gather(rider, *map(lane, (2, 3))) == [2, 4, 6]
+    assert calls.batches == [[0], [1, 2, 3]]
+
+
+async def test_where_many_wait_few_do_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether others come or not."""
+    calls = Calls()
+    _, rider = await paused(calls, monkeypatch)
+    assert await rider == 2
+
+
+async def test_who_waits_for_others_was_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a lane has finished, they are served."""
+    calls = Calls()
+    lane, rider = await paused(calls, monkeypatch)
+    await lane.finish()
+    assert calls.batches == [[0], [1]]
+    assert await rider == 2
 
 
 async def test_one_refusal_is_ones_own() -> None:
