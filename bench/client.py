@@ -143,7 +143,8 @@ async def ask_all(url: str, requests: Sequence[bytes], at_once: int = 8) -> list
 
 @dataclass
 class Pace:
-    """Sends each request when it is due, on whichever connection is free by then."""
+    """Sends each request when it is due, on the connection that has been free for longest by then:
+    none is idle for so long that the server closes it."""
 
     requests: Sequence[bytes]
     rate: float  # requests a second
@@ -175,7 +176,7 @@ class Pace:
 
     def _dispatch(self) -> None:
         while self._late and self.idle:
-            number, connection = self._late.popleft(), self.idle.pop()
+            number, connection = self._late.popleft(), self.idle.pop(0)
             connection.send(self.requests[number], partial(self._answered, number, connection))
 
     def _answered(self, number: int, connection: Connection, status: int, body: bytes) -> None:
