@@ -26,8 +26,8 @@ SEATS_MAX = 2000  # in a change; beyond them a snapshot is shorter
 LOOK_AGAIN_S = 1.0
 SILENCE_S = 15.0
 # A crowd is told less often, so that the worker has time for its bookings.
-TOLD_PER_S = 15_000
-REST_MAX_S = 0.15
+TOLD_PER_S = 12_500
+REST_MAX_S = 0.16
 AT_ONCE = 10  # watchers; then whatever else waits has its turn
 COMMENT = b":\n\n"
 CHUNK = 4096
@@ -68,7 +68,7 @@ class Broadcast:
         # Each change with the version that it led to; of the first, only the version counts.
         self._kept: deque[tuple[str, bytes]] = deque([("", b"")], maxlen=1 + KEPT_MAX)
         self._due = asyncio.Event()
-        self._waiting: list[asyncio.Future[None]] = []  # for news
+        self._waiting: deque[asyncio.Future[None]] = deque()  # for news
         self._untold = False
         self.number = 0  # of changes so far
         self.watchers = 0
@@ -131,8 +131,8 @@ class Broadcast:
                 await asyncio.sleep(min(REST_MAX_S, self.watchers / TOLD_PER_S))
 
     def _wake(self, count: int) -> None:
-        woken, self._waiting = self._waiting[:count], self._waiting[count:]
-        for future in woken:
+        for _ in range(min(count, len(self._waiting))):
+            future = self._waiting.popleft()
             if not future.done():
                 future.set_result(None)
 

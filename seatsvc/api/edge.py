@@ -12,6 +12,7 @@ from seatsvc.api.rates import SPENT, quotas
 from seatsvc.rates import Spent
 from seatsvc.telemetry import Trace, log_request, request_id, trace
 
+SEND = "seatsvc.send"  # the way to the client past all that wraps it, for what comes after a head
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # Version, trace, parent, flags, as W3C's Trace Context has them. All zeros are no id, and ff is no
 # version; versions to come may say more behind a hyphen.
@@ -40,6 +41,7 @@ class Edge:
         stopping = scope.get("state", {}).get("draining")
         spent: list[Spent] = []
         scope[SPENT] = spent
+        scope[SEND] = send
 
         async def send_complete(message: Message) -> None:
             nonlocal status

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Response
 from starlette.types import Receive, Scope, Send
 
 from seatsvc.api.deps import PathId, StateDep
+from seatsvc.api.edge import SEND
 from seatsvc.api.problems import answers
 from seatsvc.errors import Invalid, NotFound, Unavailable
 from seatsvc.live import Watch
@@ -67,7 +68,7 @@ class EventStream(Response):
         gone = asyncio.create_task(_gone(receive))
         gone.add_done_callback(stop)
         try:
-            await self._send(send)
+            await self._send(send, scope[SEND])
         except asyncio.CancelledError:
             if not gone.done():
                 raise
@@ -77,12 +78,12 @@ class EventStream(Response):
             gone.cancel()
             self._watch.close()
 
-    async def _send(self, send: Send) -> None:
+    async def _send(self, send: Send, send_event: Send) -> None:
         await send(
             {"type": "http.response.start", "status": 200, "headers": list(self.raw_headers)}
         )
         while text := await self._watch.next():
-            await send({"type": "http.response.body", "body": text, "more_body": True})
+            await send_event({"type": "http.response.body", "body": text, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
