@@ -1,8 +1,8 @@
 """Batching where requests meet.
 
 Most of a call's cost is the client library's, not the server's, and one call can carry many
-requests. A lane runs whatever requests wait at this moment as one call. There is no timer: an
-idle lane starts at once, and while its calls run, the next batch gathers.
+requests. A lane runs whatever requests wait at this moment as one call. An idle lane starts at
+once, and while its calls run, the next batch gathers.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True)
 class _Waiting(Generic[Item, Result]):
-    """What waits, who waits for it, in which context, and until when if nothing moves."""
+    """What waits, who waits for it, in which context, and since when."""
 
     item: Item
     future: asyncio.Future[Result]
     context: Context
-    until: float
+    since: float
 
     def refuse(self) -> None:
         """It was never sent."""
@@ -74,7 +74,7 @@ class Lane(Generic[Item, Result]):
         self._waiting_max = math.inf if patience_s == math.inf else waiting_max
         self._patience_s = patience_s
         self._apart = apart
-        self._waiting: deque[_Waiting[Item, Result]] = deque()  # in the order of their deadlines
+        self._waiting: deque[_Waiting[Item, Result]] = deque()  # in the order of their coming
         self._alarm: asyncio.TimerHandle | None = None
         self._soon: asyncio.TimerHandle | None = None
         self._patient_until = 0.0  # so long as calls end in time, it is only a long queue
@@ -90,8 +90,7 @@ class Lane(Generic[Item, Result]):
             raise Unavailable(CROWDED)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        until = loop.time() + self._patience_s
-        self._waiting.append(_Waiting(item, future, copy_context(), until))
+        self._waiting.append(_Waiting(item, future, copy_context(), loop.time()))
         alone = self._calls == 0 and len(self._waiting) == 1
         if alone or len(self._waiting) >= self._crowd:
             self._begin_another()
@@ -115,14 +114,16 @@ class Lane(Generic[Item, Result]):
         """For whoever waits longest: one alarm for all, so that patience costs nothing."""
         self._alarm = None
         if self._waiting and self._patience_s < math.inf:
-            due_at = max(self._waiting[0].until, self._patient_until)
-            self._alarm = asyncio.get_running_loop().call_at(due_at, self._refuse_late)
+            self._alarm = asyncio.get_running_loop().call_at(self._late_at(), self._refuse_late)
 
     def _refuse_late(self) -> None:
         now = asyncio.get_running_loop().time()
-        while self._waiting and max(self._waiting[0].until, self._patient_until) <= now:
+        while self._waiting and self._late_at() <= now:
             self._waiting.popleft().refuse()
         self._set_alarm()
+
+    def _late_at(self) -> float:
+        return max(self._waiting[0].since + self._patience_s, self._patient_until)
 
     def _begin_another(self) -> None:
         if self._soon is not None:
@@ -153,7 +154,15 @@ class Lane(Generic[Item, Result]):
                 self._calls -= 1
 
     def _lingers(self) -> bool:
-        return self._unhurried and self._soon is not None and patience.crowded()
+        few = len(self._waiting) < self._crowd
+        soon_at = self._waiting[0].since + SOON_S
+        loop = asyncio.get_running_loop()
+        if not (self._unhurried and few and patience.crowded()) or soon_at <= loop.time():
+            return False
+        if self._soon is not None:
+            self._soon.cancel()
+        self._soon = loop.call_at(soon_at, self._begin_another)
+        return True
 
     def _next_batch(self) -> list[_Waiting[Item, Result]]:
         batch: list[_Waiting[Item, Result]] = []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from seatsvc import patience
+from seatsvc import lanes, patience
 from seatsvc.errors import Unavailable
 from seatsvc.lanes import Lane
 
@@ -116,10 +116,11 @@ async def test_few_do_not_wait_for_a_call_that_takes_long() -> None:
 
 
 async def paused(
-    calls: Calls, monkeypatch: pytest.MonkeyPatch
+    calls: Calls, monkeypatch: pytest.MonkeyPatch, soon_s: float = 60
 ) -> tuple[Lane[int, int], "asyncio.Task[int]"]:
     """A lane whose call has ended, and 1, who waits for its next one. Many wait for answers."""
-    monkeypatch.setattr(patience, "unanswered", patience.FEW)
+    monkeypatch.setattr(patience, "crowded", lambda: True)
+    monkeypatch.setattr(lanes, "SOON_S", soon_s)
     calls.go.clear()
     lane = Lane(calls.run, crowd=3, unhurried=True)
     first = asyncio.create_task(lane(0))
@@ -144,8 +145,27 @@ async def test_where_many_wait_few_wait_for_others(monkeypatch: pytest.MonkeyPat
 async def test_where_many_wait_few_do_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether others come or not."""
     calls = Calls()
-    _, rider = await paused(calls, monkeypatch)
+    _, rider = await paused(calls, monkeypatch, soon_s=0.2)
     assert await rider == 2
+
+
+async def test_where_many_wait_nobody_waits_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has waited for others while a call took long goes when it ends."""
+    monkeypatch.setattr(patience, "crowded", lambda: True)
+    calls = Calls()
+    calls.go.clear()
+    lane = Lane(calls.run, calls_max=1, crowd=3, unhurried=True)
+    riders = [asyncio.create_task(lane(0))]
+    await turn()
+    riders.append(asyncio.create_task(lane(1)))
+    await asyncio.sleep(2 * lanes.SOON_S)
+    riders.append(asyncio.create_task(lane(2)))
+    await turn()
+    calls.go.set()
+    assert await riders[0] == 0
+    await turn()
+    assert calls.batches[1:] == [[1, 2]]
+    assert await asyncio.gather(*riders) == [0, 2, 4]
 
 
 async def test_who_waits_for_others_was_begun(monkeypatch: pytest.MonkeyPatch) -> None:

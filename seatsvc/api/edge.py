@@ -58,6 +58,7 @@ class Edge:
         try:
             await self._app(scope, receive, sender)
         finally:
+            del scope[SEND]  # it leads back to the scope
             route = getattr(scope.get("route"), "path", None) or "unmatched"
             seconds = time.perf_counter() - started_at
             metrics.requests(scope["method"], route, status).inc()
