@@ -190,10 +190,6 @@ def _is_open(connection: PoolConnectionProxy) -> bool:
     return False
 
 
-async def _keep_session(_: Connection) -> None:
-    """Our sessions hold no state, so that resetting them would only cost a round trip."""
-
-
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[Database]:
     """Open the pool, and wait for a PostgreSQL that is still starting.
@@ -215,7 +211,6 @@ async def _open_pool(settings: Settings) -> asyncpg.Pool:
         connect=Hosts(settings.database_url.get_secret_value()).connect,
         min_size=0,
         max_size=settings.pool_size,
-        reset=_keep_session,
         statement_cache_size=settings.statement_cache,
         max_inactive_connection_lifetime=0,
         timeout=CONNECT_TIMEOUT_S,

@@ -15,6 +15,9 @@ from seatsvc.settings import Settings
 from tests.conftest import PASSWORD, make_settings, until
 
 VERSIONS = [migration.version for migration in migrations.migrations()]
+OPEN = """
+select count(*) from pg_stat_activity
+ where application_name = 'seatsvc' and datname = current_database() and state <> 'idle'"""
 TABLES = "select tablename from pg_tables where schemaname = 'public' order by tablename"
 
 
@@ -248,3 +251,23 @@ async def test_who_was_lost_meanwhile_is_not_kept(database: db.Database) -> None
                 raise asyncpg.InterfaceError("it has ended")
         assert await in_use.fetchval("select 1") == 1
     assert database.usage()["open"] == 0
+
+
+async def test_interrupted_call_leaves_no_transaction_open(
+    database: db.Database, test_settings: Settings
+) -> None:
+    """Not even between its parts: the query is known then, and not run yet."""
+    observer = await asyncpg.connect(test_settings.database_url.get_secret_value())
+
+    async def none_is_open() -> bool:
+        return not await observer.fetchval(OPEN)
+
+    for number in range(150):
+        query = db.Query(f"select $1::int + {number}")  # a new one each time, so that it has parts
+        call = asyncio.create_task(database.fetch(query, 1))
+        for _ in range(number % 15):
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait({call})
+        await until(none_is_open)
+    await observer.close()

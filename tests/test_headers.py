@@ -153,6 +153,7 @@ async def answered(scheme: str, *own: tuple[bytes, bytes]) -> dict[bytes, bytes]
 
     request: Scope = {"type": "http", "method": "GET", "scheme": scheme, "path": "/", "headers": []}
     await Edge(app)(request, receive, send)
+    assert send not in request.values()  # a server's leads back to the request
     pairs: list[tuple[bytes, bytes]] = sent[0]["headers"]
     assert len(dict(pairs)) == len(pairs)
     return dict(pairs)
