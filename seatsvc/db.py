@@ -178,8 +178,7 @@ class Database:
     async def close(self) -> None:
         """Close all connections, however long those take that are still in use: 1.6 s at most."""
         with suppress(*PASSING):
-            for connection in self._kept:
-                await self._give_back(connection)
+            await asyncio.gather(*map(self._give_back, self._kept))
             await asyncio.wait_for(self._pool.close(), COMMAND_TIMEOUT_S)
         self._pool.terminate()
 

@@ -26,9 +26,10 @@ SEATS_MAX = 2000  # in a change; beyond them a snapshot is shorter
 LOOK_AGAIN_S = 1.0
 SILENCE_S = 15.0
 # A crowd is told less often, so that the worker has time for its bookings.
-TOLD_PER_S = 12_500
-REST_MAX_S = 0.16
+TOLD_PER_S = 14_000
+REST_MAX_S = 0.14
 AT_ONCE = 10  # watchers; then whatever else waits has its turn
+BREATH_S = 0.001  # until we look again whether others still wait for answers
 COMMENT = b":\n\n"
 CHUNK = 4096
 
@@ -125,10 +126,23 @@ class Broadcast:
                 await self.look()
             if self._untold or clock() - told_at >= SILENCE_S:
                 told_at, self._untold = clock(), False
-                for _ in range(0, len(self._waiting), AT_ONCE):
-                    self._wake(AT_ONCE)
-                    await asyncio.sleep(0)
-                await asyncio.sleep(min(REST_MAX_S, self.watchers / TOLD_PER_S))
+                await self._tell()
+
+    async def _tell(self) -> None:
+        """Wake who waits for news, and rest as long as they are many.
+
+        The rest is taken whenever others wait for their answers, and what is left of it at the end.
+        """
+        clock = asyncio.get_running_loop().time
+        rest_s = min(REST_MAX_S, self.watchers / TOLD_PER_S)
+        for _ in range(0, len(self._waiting), AT_ONCE):
+            self._wake(AT_ONCE)
+            await asyncio.sleep(0)
+            while patience.unanswered and rest_s > 0:
+                paused_at = clock()
+                await asyncio.sleep(BREATH_S)
+                rest_s -= clock() - paused_at
+        await asyncio.sleep(rest_s)
 
     def _wake(self, count: int) -> None:
         for _ in range(min(count, len(self._waiting))):

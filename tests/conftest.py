@@ -29,6 +29,10 @@ from seatsvc.tokens import Token
 SECRET = "a-test-key-of-more-than-thirty-two-bytes"
 PASSWORD = "correct horse battery"
 TEMPLATE = "seatsvc_template"
+# Transactions that the service has open.
+OPEN = """
+select count(*) from pg_stat_activity
+ where application_name = 'seatsvc' and datname = current_database() and state <> 'idle'"""
 Client = httpx.AsyncClient
 
 

@@ -1,8 +1,11 @@
 """Migrations, named queries, and what a call on the database may cost."""
 
 import asyncio
+import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,9 @@ import pytest
 from seatsvc import app, db, local, migrations
 from seatsvc.errors import Unavailable
 from seatsvc.settings import Settings
-from tests.conftest import PASSWORD, make_settings, until
+from tests.conftest import OPEN, PASSWORD, make_settings, until
 
 VERSIONS = [migration.version for migration in migrations.migrations()]
-OPEN = """
-select count(*) from pg_stat_activity
- where application_name = 'seatsvc' and datname = current_database() and state <> 'idle'"""
 TABLES = "select tablename from pg_tables where schemaname = 'public' order by tablename"
 
 
@@ -251,6 +251,22 @@ async def test_who_was_lost_meanwhile_is_not_kept(database: db.Database) -> None
                 raise asyncpg.InterfaceError("it has ended")
         assert await in_use.fetchval("select 1") == 1
     assert database.usage()["open"] == 0
+
+
+async def test_close_does_not_wait_for_each(test_settings: Settings) -> None:
+    """When PostgreSQL answers nobody, all connections are given up together."""
+    current = test_settings.model_copy(update={"pool_size": 40})
+    clock = asyncio.get_running_loop().time
+    async with AsyncExitStack() as cleanup:
+        async with db.connect(current) as database:
+            async with AsyncExitStack() as stack:
+                for _ in range(current.pool_size):
+                    connection = await stack.enter_async_context(database.connection())
+                    backend = await connection.fetchval("select pg_backend_pid()")
+                    os.kill(backend, signal.SIGSTOP)
+                    cleanup.callback(os.kill, backend, signal.SIGCONT)
+            closed_at = clock()
+        assert clock() - closed_at < 1
 
 
 async def test_interrupted_call_leaves_no_transaction_open(

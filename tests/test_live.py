@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 import httpx
 import pytest
 
-from seatsvc import live
+from seatsvc import live, patience
 from seatsvc.settings import Settings
 from tests.conftest import Person, Service, Venue, problem_of, serve, until
 from tests.gate import gate
@@ -190,6 +190,39 @@ async def test_many_watchers_see_the_same(shared: Service, ann: Person) -> None:
         booked = {f"s{seat}": "b" for seat in venue.seats}
         await asyncio.gather(*(stream.until(**booked) for stream in streams))
         assert {stream.told[-1].id for stream in streams} == {streams[0].told[-1].id}
+
+
+@pytest.mark.parametrize(("rest_s", "gives_way"), [(2.0, True), (0.05, False)])
+async def test_answers_go_before_news(
+    shared: Service,
+    ann: Person,
+    ben: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    rest_s: float,
+    gives_way: bool,
+) -> None:
+    """While somebody waits for an answer, so do watchers; but not for longer than they rest."""
+    monkeypatch.setattr(live, "REST_MAX_S", rest_s)
+    monkeypatch.setattr(live, "TOLD_PER_S", 0.01)
+    monkeypatch.setattr(live, "AT_ONCE", 1)
+    venue = await shared.add_event()
+    watches = [await shared.state["live"].watch(venue.event_id) for _ in range(2)]
+    for each in watches:
+        await each.next()
+
+    async def others_wait(watch: live.Watch) -> bool:
+        await watch.next()
+        return patience.unanswered > 0
+
+    async with shared.pool.acquire() as connection, connection.transaction():
+        await connection.execute("select from users where username = $1 for update", ben.username)
+        answer = asyncio.create_task(ben.book(venue.seats[0]))
+        news = [asyncio.create_task(others_wait(each)) for each in watches]
+        await book(ann, venue.seats[1])
+        assert await asyncio.gather(*news) == [True, not gives_way]
+    await answer
+    for each in watches:
+        each.close()
 
 
 async def test_other_workers_changes_are_told(service: Service, alice: Person) -> None:

@@ -20,7 +20,7 @@ from seatsvc import local
 from seatsvc.events import EventDraft, RowDraft, SectionDraft, TicketTypeDraft
 from seatsvc.settings import Settings
 from seatsvc.tokens import Tokens
-from tests.conftest import SECRET, make_settings
+from tests.conftest import OPEN, SECRET, make_settings
 from tests.faults import figures
 from tests.faults.caller import Caller, Hall, User
 from tests.faults.checker import Violation, check
@@ -53,9 +53,6 @@ select h.id::text, 'hold', h.user_id::text, coalesce(k.key, ''), h.seat_ids, '{}
        extract(epoch from h.expires_at)::float8
   from holds h
   left join idempotency_keys k on k.hold_id = h.id"""
-OPEN = """
-select count(*) from pg_stat_activity
- where application_name = 'seatsvc' and datname = current_database() and state <> 'idle'"""
 BUYERS = """
 with buyers as (
   insert into users (id, username, username_folded, password_hash)
