@@ -270,17 +270,17 @@ async def _send(bench: Bench, url: str, wanted: Sequence[Wanted]) -> Sent:
 SEATS = {"hall": numbered(10_000)}
 FIELD = {"field": general(100_000)}
 READERS = {"hall": numbered(1000)}
-SCENARIOS = {
+SCENARIOS = {  # neighbours are those that are compared: the machine changes its speed
     "starlette": Scenario(starlette),
     "prebuilt": Scenario(prebuilt),
     "availability": Scenario(availability, READERS),
     "unchanged": Scenario(unchanged, READERS),
     "invalidated": Scenario(invalidated, READERS),
     "listing": Scenario(listing, READERS),
+    "plain": Scenario(plain),
+    "hot": Scenario(hot, FIELD),
     "verified": Scenario(verified),
     "seats": Scenario(seats, SEATS),
-    "hot": Scenario(hot, FIELD),
-    "plain": Scenario(plain),
     "pair": Scenario(pair, SEATS),
     "refusals": Scenario(refusals, {"field": general(10_000)}),
     "large": Scenario(large, FIELD),
