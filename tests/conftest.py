@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 from typing import Any, cast
 from uuid import uuid4
@@ -75,23 +76,23 @@ def make_settings(servers: local.Servers, database: str, **overrides: Any) -> Se
 
 
 @pytest.fixture(scope="session")
-async def template(servers: local.Servers) -> str:
-    """A migrated database with the demo event, which each test's own is copied from."""
+async def superuser(servers: local.Servers) -> AsyncIterator[asyncpg.Connection]:
+    """Makes and drops databases."""
+    connection = await asyncpg.connect(servers.database_url)
     # The tests stop servers, but not the machine: what PostgreSQL wrote is safe without a sync.
-    await _sql(servers, "alter system set fsync = off")
-    await _sql(servers, "select pg_reload_conf()")
-    await _sql(servers, f"create database {TEMPLATE}")
+    await connection.execute("alter system set fsync = off")
+    await connection.execute("select pg_reload_conf()")
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def template(servers: local.Servers, superuser: asyncpg.Connection) -> str:
+    """A migrated database with the demo event, which each test's own is copied from."""
+    await superuser.execute(f"create database {TEMPLATE}")
     async with wiring.wired(make_settings(servers, TEMPLATE, demo=True)) as state:
         await wiring.prepare(state)
     return TEMPLATE
-
-
-async def _sql(servers: local.Servers, statement: str) -> None:
-    connection = await asyncpg.connect(servers.database_url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 async def _wipe_redis(servers: local.Servers) -> None:
@@ -100,20 +101,22 @@ async def _wipe_redis(servers: local.Servers) -> None:
 
 
 @pytest.fixture
-async def empty_database(servers: local.Servers) -> AsyncIterator[str]:
+async def empty_database(superuser: asyncpg.Connection) -> AsyncIterator[str]:
     """A database with nothing in it."""
-    await _sql(servers, "create database test")
+    await superuser.execute("create database test")
     yield "test"
-    await _sql(servers, "drop database test with (force)")
+    await superuser.execute("drop database test with (force)")
 
 
 @pytest.fixture
-async def test_settings(servers: local.Servers, template: str) -> AsyncIterator[Settings]:
+async def test_settings(
+    servers: local.Servers, superuser: asyncpg.Connection, template: str
+) -> AsyncIterator[Settings]:
     """Settings that name a fresh database with the demo event, and a wiped Redis."""
-    await _sql(servers, f"create database test template {template}")
+    await superuser.execute(f"create database test template {template}")
     await _wipe_redis(servers)
     yield make_settings(servers, "test")
-    await _sql(servers, "drop database test with (force)")
+    await superuser.execute("drop database test with (force)")
 
 
 @dataclass(frozen=True)
@@ -233,13 +236,20 @@ async def until(holds: Callable[[], Awaitable[bool]], limit_s: float = 5) -> Non
             await asyncio.sleep(0.02)
 
 
+class _Server(uvicorn.Server):
+    """Sees soon that it should end."""
+
+    async def main_loop(self) -> None:
+        await until(partial(self.on_tick, 0), limit_s=3600)
+
+
 @asynccontextmanager
 async def serve(current: Settings, port: int = 0) -> AsyncIterator[Service]:
     """Serve on a free port, or on this one, over real sockets."""
     listener = socket.create_server(("127.0.0.1", port), backlog=2048)
     # As uvloop does by itself; else a client that keeps its connection waits 40 ms for each body.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    server = uvicorn.Server(uvicorn.Config(wiring.create_app(current), **SERVER_OPTIONS))
+    server = _Server(uvicorn.Config(wiring.create_app(current), **SERVER_OPTIONS))
     task = asyncio.create_task(server.serve([listener]))
     while not server.started:
         assert not task.done(), "the service did not start"
@@ -268,15 +278,17 @@ async def service(test_settings: Settings) -> AsyncIterator[Service]:
 
 
 @pytest.fixture(scope="module")
-async def shared(servers: local.Servers, template: str) -> AsyncIterator[Service]:
+async def shared(
+    servers: local.Servers, superuser: asyncpg.Connection, template: str
+) -> AsyncIterator[Service]:
     """One service for a whole file, whose tests keep to users and events of their own."""
-    await _sql(servers, f"create database shared template {template}")
+    await superuser.execute(f"create database shared template {template}")
     await _wipe_redis(servers)
     # Its own Redis database, since its events have the same ids as those of `service`.
     redis_url = servers.redis_url.rpartition("/")[0] + "/1"
     async with serve(make_settings(servers, "shared", redis_url=redis_url)) as running:
         yield running
-    await _sql(servers, "drop database shared with (force)")
+    await superuser.execute("drop database shared with (force)")
 
 
 @pytest.fixture
