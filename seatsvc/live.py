@@ -26,8 +26,8 @@ SEATS_MAX = 2000  # in a change; beyond them a snapshot is shorter
 LOOK_AGAIN_S = 1.0
 SILENCE_S = 15.0
 # A crowd is told less often, so that the worker has time for its bookings.
-TOLD_PER_S = 14_000
-REST_MAX_S = 0.14
+TOLD_PER_S = 16_500
+REST_MAX_S = 0.12
 AT_ONCE = 10  # watchers; then whatever else waits has its turn
 BREATH_S = 0.001  # until we look again whether others still wait for answers
 COMMENT = b":\n\n"
