@@ -68,6 +68,7 @@ def seatsvc_local(folder: Path) -> Iterator[IO[str]]:
             child.wait(LIMIT_S)
 
 
+@pytest.mark.slow
 def test_local_run(tmp_path: Path) -> None:
     """Whoever registers finds the mail in the terminal, and it stays in the folder."""
     folder = tmp_path / "data" / "mails"

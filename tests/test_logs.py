@@ -162,6 +162,7 @@ async def go_wrong(journey: Journey, pool: asyncpg.Pool, postgres: Gate, redis: 
     await journey.everything()
 
 
+@pytest.mark.slow
 async def test_logs_hold_no_secrets(test_settings: Settings, tmp_path: Path) -> None:
     """Neither after a journey nor after all errors; but they say what went wrong."""
     jwt, old = secrets.token_hex(32), secrets.token_hex(32)

@@ -159,6 +159,7 @@ async def test_lags(service: Service, alice: Person) -> None:
     await until(told)
 
 
+@pytest.mark.slow
 async def test_two_workers_count_together(service: Service, tmp_path: Path) -> None:
     """Whichever of them is asked."""
     with worker(service.settings, tmp_path, "--workers", "2") as url:
