@@ -55,6 +55,22 @@ update seats set booking_id = sold.id, changed = pg_current_xact_id()
   from sold where seats.id = sold.seat_id
 """
 
+# Since the statistics were made, a sale has begun in the other events.
+HOLD = """
+with held as (
+    insert into holds (id, event_id, user_id, seat_ids, seats, quantity, first_expires_at,
+                       expires_at)
+    select gen_random_uuid(), s.event_id, u.id, array[s.id], '[]', 1, 'infinity', 'infinity'
+      from seats s
+      join (select id, row_number() over () as n from users where password_hash = '') u
+        on u.n = 1 + s.id % $1::int
+     where s.id % 10 > 0 and s.event_id <> all ($2::bigint[])
+    returning id, seat_ids)
+update seats
+   set hold_id = held.id, held_until = 'infinity', changed = pg_current_xact_id()
+  from held where seats.id = held.seat_ids[1]
+"""
+
 FORGET = """
 delete from pg_statistic;
 update pg_class set reltuples = -1, relpages = 0 where relnamespace = 'public'::regnamespace"""
@@ -98,6 +114,7 @@ async def halls(shared: Service) -> Halls:
     await shared.sql(FILL, USERS)
     cases = await case_of(shared, small), await case_of(shared, large)
     await shared.sql("analyze")
+    await shared.sql(HOLD, USERS, [small.event_id, large.event_id])
     [row] = await shared.sql("select pg_snapshot_xmin(pg_current_snapshot())::text as horizon")
     return Halls(*cases, int(row["horizon"]), shared)
 
