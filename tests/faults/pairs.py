@@ -24,6 +24,7 @@ from tests.faults.workload import Workload
 
 STANDBY = "standby"
 SYNCHRONOUS = f"alter system set synchronous_standby_names = '{STANDBY}'"
+PROMPT = "--wal_retrieve_retry_interval=100ms"  # else a promotion may take 5 s: the standby sleeps
 SYNC = "select count(*) from pg_stat_replication where sync_state = 'sync'"
 ENDED = """
 select count(pg_terminate_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'"""
@@ -199,7 +200,7 @@ async def _add_standby(running: Machines, url: str, port: int) -> None:
 def _start_standby(running: Machines, port: int) -> local.Process:
     cluster = running.folder / STANDBY
     program = local._find_postgres(cluster)
-    command = (program, "-D", cluster, *local.POSTGRES, f"--port={port}")
+    command = (program, "-D", cluster, *local.POSTGRES, PROMPT, f"--port={port}")
     return running._start(STANDBY, command, signal.SIGINT, "")
 
 
